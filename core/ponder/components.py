@@ -1,0 +1,96 @@
+"""How a plugin describes what it offers: a name, typed options, and a way to build it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+Kind: TypeAlias = Literal["policy", "task", "reward", "sampler", "loss", "stage", "tracker"]
+
+EARLIER: Final = "*"
+"""As the default of `refs("stage")`: every stage that stands before this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component(Generic[T]):
+    """A name for recipes, the dataclass that types its options, and how to build it.
+
+    `build` is called with the options and, by keyword, whatever else its signature asks for of what the kind offers
+    (see the hook's text): a policy may take `checkpoint`, a tracker `runs`.
+    """
+
+    name: str
+    config: type
+    build: Callable[..., T]
+
+    def make(self, config: object, **offered: object) -> T:
+        """Build from checked options, passing on what `build` asks for and no more."""
+        target = _resolved(self.build)
+        wanted = inspect.signature(target).parameters
+        return target(config, **{name: value for name, value in offered.items() if name in wanted})
+
+
+@dataclass(frozen=True, slots=True)
+class _Lazy:
+    target: str
+
+    def load(self) -> Callable[..., Any]:
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.load()(*args, **kwargs)
+
+
+def lazy(target: str) -> Callable[..., Any]:
+    """A callable that imports "package.module:Name" when it is first used, so that a plugin's entry module stays light."""
+    if target.count(":") != 1:
+        raise ValueError(f"lazy() takes 'package.module:Name', not {target!r}")
+    return _Lazy(target)
+
+
+def _resolved(build: Callable[..., T]) -> Callable[..., T]:
+    return build.load() if isinstance(build, _Lazy) else build
+
+
+def ref(kind: Kind, *, default: str | Mapping[str, object] | None | Any = MISSING) -> Any:
+    """An option that names another entry of the recipe.
+
+    The default may be None, the name of an installed component (built with its own defaults), or a mapping with a `type`
+    and options. A recipe, too, may give either in place of the name of an entry.
+    """
+    return _reference(kind, many=False, default=default)
+
+
+def refs(kind: Kind, *, default: Sequence[str | Mapping[str, object]] | str | Any = MISSING) -> Any:
+    """An option that names several entries of the recipe; see `ref`."""
+    return _reference(kind, many=True, default=default)
+
+
+def _reference(kind: Kind, *, many: bool, default: Any) -> Any:
+    metadata = {"ref": kind, "many": many, "default": default}
+    if default is MISSING:
+        return field(metadata=metadata)
+    # The recipe loader replaces the default by names; the placeholder only makes the field optional.
+    return field(default_factory=list, metadata=metadata) if many else field(default=None, metadata=metadata)
+
+
+def passthrough(target: str, *, owned: Sequence[str] = ()) -> Any:
+    """A `dict[str, Any]` option whose keys are another library's, checked against its dataclass "package.module:Name".
+
+    `owned` names the keys that the component sets itself and refuses here.
+    """
+    return field(default_factory=dict, metadata={"passthrough": target, "owned": tuple(owned)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig:
+    """What every reward's options carry."""
+
+    weight: float = 1.0
+    """What the score is multiplied by in the sum."""
