@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def _resolved(build: Callable[..., T]) -> Callable[..., T]:
     return build.load() if isinstance(build, _Lazy) else build
 
 
-def ref(kind: Kind, *, default: str | Mapping[str, object] | None | Any = MISSING) -> Any:
+def ref(kind: Kind, *, default: str | Mapping[str, object] | Any | None = MISSING) -> Any:
     """An option that names another entry of the recipe.
 
     The default may be None, the name of an installed component (built with its own defaults), or a mapping with a `type`
@@ -94,3 +94,6 @@ class RewardConfig:
 
     weight: float = 1.0
     """What the score is multiplied by in the sum."""
+
+    needs_answer: ClassVar[bool] = False
+    """Whether the reward compares with `Example.answer`, and so asks for a task that has answers."""

@@ -1,0 +1,221 @@
+"""A weighted sum of named rewards, with the breakdown kept."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from ponder.components import RewardConfig
+from ponder.errors import InputError, StageError
+from ponder.interfaces import BatchReward, Reward
+from ponder.nursery_main import judged
+from ponder.types import Example, Rollout
+from ponder.workers import Limits, Verdict, WorkerPool
+
+__all__ = ["Limits", "NamedReward", "Rubric", "Score"]
+
+_FAILURES = ("timeout", "error")
+_LAST_LINES = 6
+_logger = logging.getLogger("ponder")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedReward:
+    """A reward as a recipe has it: under a name, with a weight, made from these options."""
+
+    name: str
+    weight: float
+    reward: Reward | BatchReward
+    config: RewardConfig = field(default_factory=RewardConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What the rewards said about one rollout."""
+
+    total: float | None
+    """The weighted sum over the rewards that did not abstain; None when all did."""
+    parts: Mapping[str, float | None]
+    """Each reward's own score, not yet weighted; None where it abstained, failed or took too long."""
+    statuses: Mapping[str, str]
+    """For each reward "ok", "abstained", "timeout" or "error"."""
+
+
+class Rubric:
+    """Scores rollouts with all its rewards. A context manager: leaving it ends the worker processes.
+
+    A reward that scores one sample runs in worker processes under `limits`; a BatchReward (it has `score` and is not itself
+    callable) runs in this process. A reward that fails or takes too long on a sample abstains there, is counted, and its
+    first problem is shown through `say`. A reward may have a method `warm_up()`: it is called once, before any sample is
+    timed, in the process that the workers are copies of. Weights count as they are: a total is not divided by their sum.
+    """
+
+    def __init__(
+        self,
+        rewards: Sequence[NamedReward],
+        *,
+        limits: Limits | None = None,
+        plugin_files: Sequence[Path] = (),
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.names = tuple(reward.name for reward in rewards)
+        if len(set(self.names)) != len(self.names):
+            raise InputError(f"two rewards of one rubric have the same name: {', '.join(self.names)}")
+        self._rewards = tuple(rewards)
+        self._say = say or _logger.warning
+        self._singles = [reward for reward in rewards if not _is_batch(reward.reward)]
+        limits = limits or Limits()
+        self._pool = WorkerPool({reward.name: reward.reward for reward in self._singles}, limits, plugin_files)
+        self._health = {reward.name: _Health() for reward in rewards}
+        self._give_up_after = limits.give_up_after
+        self._background: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Rubric:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def check(self, examples: Sequence[Example], task: str) -> None:
+        """Raise InputError when a reward compares with reference answers and no example of the task has one."""
+        if not examples or any(example.answer is not None for example in examples):
+            return
+        needing = [reward.name for reward in self._rewards if getattr(reward.config, "needs_answer", False)]
+        if needing:
+            raise InputError(
+                f"reward {needing[0]!r} compares with a reference answer, but none of the {len(examples)} examples of task "
+                f"{task!r} has one: give its examples an answer, or take the reward out of this stage"
+            )
+
+    def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
+        """The scores of the rollouts, in order.
+
+        Raises StageError when a reward failed on every rollout of the batch, since training on would be training without it.
+        """
+        verdicts = self._verdicts(rollouts)
+        for reward in self._rewards:
+            self._watch(reward, verdicts[reward.name])
+        return [self._combined({name: verdicts[name][row] for name in self.names}) for row in range(len(rollouts))]
+
+    def submit(self, rollouts: Sequence[Rollout]) -> Future[list[Score]]:
+        """Begin to score and return at once; `result()` waits for what `score` would return. Batches go one by one."""
+        if self._background is None:
+            self._background = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ponder-rubric")
+        return self._background.submit(self.score, rollouts)
+
+    def metrics(self, scores: Sequence[Score]) -> dict[str, float]:
+        """Means of the total and of each reward over what was scored, and counts of time-outs, errors and unscored rollouts."""
+        totals = [score.total for score in scores if score.total is not None]
+        metrics = {"reward": _mean(totals)} if totals else {}
+        for name in self.names:
+            parts = [part for score in scores if (part := score.parts[name]) is not None]
+            if parts:
+                metrics[f"rewards/{name}"] = _mean(parts)
+            for failure in _FAILURES:
+                metrics[f"rewards/{name}/{failure}"] = float(sum(score.statuses[name] == failure for score in scores))
+        return {**metrics, "unscored": float(len(scores) - len(totals))}
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self._background:
+            self._background.shutdown(cancel_futures=True)
+            self._background = None
+        self._pool.close()
+
+    def _verdicts(self, rollouts: Sequence[Rollout]) -> dict[str, list[Verdict]]:
+        rows = self._pool.score(rollouts)
+        found = {reward.name: [row[place] for row in rows] for place, reward in enumerate(self._singles)}
+        for reward in self._rewards:
+            if _is_batch(reward.reward):
+                found[reward.name] = _batch_verdicts(reward.name, reward.reward, rollouts)
+        return found
+
+    def _combined(self, verdicts: Mapping[str, Verdict]) -> Score:
+        parts = {name: verdict.value for name, verdict in verdicts.items()}
+        weighted = [reward.weight * part for reward in self._rewards if (part := parts[reward.name]) is not None]
+        statuses = {name: verdict.status for name, verdict in verdicts.items()}
+        return Score(sum(weighted) if weighted else None, parts, statuses)
+
+    def _watch(self, reward: NamedReward, verdicts: Sequence[Verdict]) -> None:
+        """Show a reward's first problem; stop when it fails on everything.
+
+        A reward that has worked before is given up only after a row of failures, so that a few hostile completions which
+        make up a small batch do not end a run.
+        """
+        health = self._health[reward.name]
+        failed = [verdict for verdict in verdicts if verdict.status in _FAILURES]
+        if failed and not health.problem:
+            health.problem = _printable(failed[0].problem)
+            self._say(f"reward {reward.name!r} ({_origin(reward.reward)}) {_what(failed[0])}: {health.problem}")
+        if len(failed) < len(verdicts):
+            health.worked, health.failures = True, 0
+        health.failures += len(failed)
+        if verdicts and len(failed) == len(verdicts) and not (health.worked and health.failures < self._give_up_after):
+            raise StageError(_nothing_scored(reward, verdicts))
+
+
+@dataclass(slots=True)
+class _Health:
+    worked: bool = False
+    failures: int = 0
+    """Since it last worked."""
+    problem: str = ""
+
+
+def _is_batch(reward: Reward | BatchReward) -> TypeGuard[BatchReward]:
+    return not callable(reward)
+
+
+def _batch_verdicts(name: str, reward: BatchReward, rollouts: Sequence[Rollout]) -> list[Verdict]:
+    if not rollouts:
+        return []
+    try:
+        values = list(reward.score(rollouts))
+    except Exception:
+        return [Verdict("error", problem=traceback.format_exc())] * len(rollouts)
+    if len(values) != len(rollouts):
+        raise StageError(
+            f"reward {name!r} ({_origin(reward)}) returned {len(values)} scores for {len(rollouts)} rollouts: "
+            "`score` must return one number or None for each"
+        )
+    return [Verdict(*judged(value)) for value in values]
+
+
+def _nothing_scored(reward: NamedReward, verdicts: Sequence[Verdict]) -> str:
+    timeouts = sum(verdict.status == "timeout" for verdict in verdicts)
+    hint = " (what takes long to load should load with its module, or in its `warm_up`)" if timeouts else ""
+    last = "\n".join(_printable(verdicts[0].problem).splitlines()[-_LAST_LINES:])
+    return (
+        f"reward {reward.name!r} ({_origin(reward.reward)}) scored none of the {len(verdicts)} rollouts of a batch: "
+        f"{timeouts} time-outs{hint}, {len(verdicts) - timeouts} errors. Mend the reward or take it out of the stage; the same "
+        f"command then continues. The first problem was:\n{last}"
+    )
+
+
+def _what(verdict: Verdict) -> str:
+    return "took too long" if verdict.status == "timeout" else "failed"
+
+
+def _origin(reward: Any) -> str:
+    """The plugin a reward is from: the file it was loaded from when it is no installed package, else its full name."""
+    named = reward if hasattr(reward, "__qualname__") else type(reward)
+    package = named.__module__.partition(".")[0]
+    file = getattr(sys.modules.get(named.__module__), "__file__", None)
+    installed = "." in named.__module__ or package in sys.stdlib_module_names or file is None
+    return f"{named.__module__}.{named.__qualname__}" if installed else f"{named.__qualname__} in {file}"
+
+
+def _printable(text: str) -> str:
+    """The text without what could steer a terminal."""
+    return re.sub(r"[^\n\t -~\u00a0-\ud7ff\ue000-\U0010ffff]", "\ufffd", text).strip()
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,215 @@
+"""Reading what a model wrote: its reasoning, its answer, the language of its words, its second thoughts.
+
+Completions are untrusted: every function takes any string, never raises on one, and needs time linear in its length.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+Language: TypeAlias = Literal["en", "zh"]
+
+THINK_OPEN: Final = "<think>"
+THINK_CLOSE: Final = "</think>"
+ANSWER_OPEN: Final = "<answer>"
+ANSWER_CLOSE: Final = "</answer>"
+
+R1_ZERO_TEMPLATE: Final = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
+    "The assistant first thinks about the reasoning process in the mind and then provides the user with the answer. "
+    "The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, "
+    "i.e., <think> reasoning process here </think> <answer> answer here </answer>. "
+    "User: {prompt} Assistant:"
+)
+"""The prompt of DeepSeek-R1-Zero (DeepSeek-R1, table 1). The question stands for `{prompt}` as it is, with its own full stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The two parts of a response that thinks before it answers."""
+
+    reasoning: str | None
+    """What stands between the think tags; None when there are none."""
+    answer: str | None
+    """What stands in the last answer tags, or else behind the reasoning; None when there is neither."""
+
+
+def split_response(text: str) -> Response:
+    """The reasoning and the answer of a response, each without surrounding whitespace.
+
+    A `<think>` that the prompt held is understood: what stands before a lone `</think>` is reasoning. Reasoning that was
+    cut off before its closing tag ends at `<answer>`, or with the text.
+    """
+    answer = _last_answer_block(text)
+    if answer is None:
+        answer = _after_reasoning(text) or None
+    return Response(_reasoning(text), answer)
+
+
+def extract_answer(text: str) -> str:
+    r"""The part of a response that a verifier compares with the reference answer.
+
+    It is the last `<answer>…</answer>`; without one the last `\boxed{…}`; without one what follows `</think>`; without that
+    the whole text. An answer in tags that holds a box is what the box holds. Surrounding whitespace is left out.
+    """
+    block = _last_answer_block(text)
+    if block is not None:
+        return _last_box(block) or block
+    box = _last_box(text)
+    if box is not None:
+        return box
+    after = _after_reasoning(text)
+    return text.strip() if after is None else after
+
+
+def language_share(text: str, language: Language) -> float | None:
+    """The share of a language's words among all words, in [0, 1] (DeepSeek-R1, equation 7); None when there are no words.
+
+    The paper leaves "word" open; here these rules hold. Tags, fenced or quoted code, mathematics between `$`, `\\(`, `\\[` or
+    in an environment, LaTeX commands with their arguments (`\\text` and its like keep theirs), numbers, letters that touch a
+    digit, and single Latin letters other than "a" and "I" (variables) are no words. In an alphabet a word is a run of
+    letters, inner apostrophes and hyphens included. Chinese is cut from the left: a common word of the list below, else two
+    characters, or one where it is a listed one-character word or stands alone. A run of kana is a word of no language
+    offered here, as are words of other scripts: they count in the denominator alone. Latin script is English, Chinese
+    characters are Chinese.
+    """
+    counts = _word_counts(text)
+    total = sum(counts.values())
+    return counts[language] / total if total else None
+
+
+def mixes_languages(text: str, *, tolerance: float = 0.0) -> bool:
+    """Whether more than `tolerance` (a share of all words) are in other languages than the text's most frequent one."""
+    counts = _word_counts(text).values()
+    total = sum(counts)
+    return total > 0 and total - max(counts) > tolerance * total
+
+
+def reflective_words(text: str) -> int:
+    """How often the text uses one of DeepSeek-R1's ten reflective words, or a Chinese counterpart.
+
+    English words count whole and in any case (wait, mistake, however, but, retry, error, verify, wrong, evaluate, check).
+    """
+    return len(_REFLECTIVE.findall(text))
+
+
+def _reasoning(text: str) -> str | None:
+    opened, closed = text.find(THINK_OPEN), text.find(THINK_CLOSE)
+    if opened < 0 or 0 <= closed < opened:
+        return text[:closed].strip() if closed >= 0 else None
+    start = opened + len(THINK_OPEN)
+    if closed < 0:
+        closed = text.find(ANSWER_OPEN, start)
+    return (text[start:] if closed < 0 else text[start:closed]).strip()
+
+
+def _after_reasoning(text: str) -> str | None:
+    _, tag, rest = text.rpartition(THINK_CLOSE)
+    return rest.strip() if tag else None
+
+
+def _last_answer_block(text: str) -> str | None:
+    block, opened = None, -1
+    for tag in _ANSWER_TAG.finditer(text):
+        if tag.group() == ANSWER_OPEN:
+            opened = tag.end()
+        elif opened >= 0:
+            block, opened = text[opened : tag.start()], -1
+    return None if block is None else block.strip()
+
+
+def _last_box(text: str) -> str | None:
+    r"""The contents of the `\boxed{…}` that starts last among those whose braces close."""
+    open_braces: list[int] = []
+    start, end = -1, -1
+    for token in _BRACE.finditer(text):
+        symbol = token.group()
+        if symbol == "}" and open_braces:
+            opened = open_braces.pop()
+            if opened > start:
+                start, end = opened, token.start()
+        elif symbol.endswith("{") and symbol != "\\{":
+            open_braces.append(token.end() if symbol != "{" else -1)
+    return text[start:end].strip() if start >= 0 else None
+
+
+def _word_counts(text: str) -> dict[str, int]:
+    prose = _prose(text)
+    return {name: len(pattern.findall(prose)) for name, pattern in _WORDS.items()}
+
+
+def _prose(text: str) -> str:
+    prose = " ".join(_outside_blocks(text))
+    for pattern in (_INLINE, _COMMAND, _TAG):
+        prose = pattern.sub(" ", prose)
+    return prose
+
+
+def _outside_blocks(text: str) -> Iterator[str]:
+    """The pieces of the text outside code blocks and displayed mathematics; a block that never closes is no block."""
+    position, searched, unclosed = 0, 0, set[str]()
+    while opening := _BLOCK_OPEN.search(text, searched):
+        kind = opening.lastgroup or ""
+        closing = None if kind in unclosed else _BLOCK_CLOSE[kind].search(text, opening.end())
+        searched = closing.end() if closing else opening.end()
+        if closing:
+            yield text[position : opening.start()]
+            position = searched
+        else:
+            # Remembered, so that a million openings do not search the rest of the text a million times.
+            unclosed.add(kind)
+    yield text[position:]
+
+
+_ANSWER_TAG = re.compile(r"</?answer>")
+_BRACE = re.compile(r"\\boxed ?\{|\\.|[{}]", re.DOTALL)
+
+_BLOCK_OPEN = re.compile(
+    r"(?P<fence>```)|(?P<display>\$\$)|(?P<inline>\\\()|(?P<bracket>\\\[)|(?P<environment>\\begin\{[A-Za-z]{1,20}\*?\})"
+)
+_BLOCK_CLOSE = {
+    "fence": re.compile(r"```"),
+    "display": re.compile(r"\$\$"),
+    "inline": re.compile(r"\\\)"),
+    "bracket": re.compile(r"\\\]"),
+    "environment": re.compile(r"\\end\{[A-Za-z]{1,20}\*?\}"),
+}
+# A dollar sign opens mathematics only before a non-space and closes it only after one, so that prices are not formulas.
+_INLINE = re.compile(r"`[^`\n]*`|\$(?=\S)[^$\n]*(?<=\S)\$(?!\d)")
+_COMMAND = re.compile(r"\\(?:text[a-z]{0,6}|emph|mbox)(?![A-Za-z])|\\[A-Za-z]+\*?(?:\{[^{}]*\})*")
+_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9_-]{0,63} ?/?>|<[|｜][^<>|｜]{1,64}[|｜]>")
+
+_LATIN = "A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿ"
+_HAN = "々〇㐀-䶿一-鿿豈-﫿\U00020000-\U000323af"
+_KANA = "぀-ヿㇰ-ㇿｦ-ﾟ"
+_ENGLISH_WORD = re.compile(
+    rf"(?<![^\W{_HAN}{_KANA}])(?:[AaI]|[{_LATIN}]+(?:['’-][{_LATIN}]+)+|[{_LATIN}]{{2,}})(?![^\W{_HAN}{_KANA}])"
+)
+_OTHER_WORD = re.compile(rf"[{_KANA}]+|(?:(?![{_LATIN}{_HAN}{_KANA}])[^\W\d_])+")
+_COMMON_CHINESE_WORDS = """
+    一下 一个 一些 一样 一次 一直 一起 下面 不会 不对 不是 不能 不过 与否 为了 为什么 也就是说 也是 于是 今天 他们 以及 以后 以前
+    但是 你们 使得 例如 假设 其中 其他 再次 几个 分别 加上 即可 却是 只是 只有 只要 可以 可是 可能 各个 同时 同样 后来 因为 因此
+    大家 她们 如何 如果 它们 就是 已经 并且 应该 开始 当然 得到 怎么 怎样 我们 或者 所以 所有 接下来 换句话说 方程 是否 时候 显然
+    最后 有些 有时 有的 未知数 来说 然后 然而 现在 由于 由此可见 的话 直到 真的 知道 第一 第三 第二 等于 等等 等一下 结果 综上所述
+    而且 而是 自己 若是 要求 认为 计算 让我们 许多 问题 还是 还有 这个 这些 这样 这里 这是 那么 那个 那些 那样 那里 都是 重新 错误
+    除以 需要 首先 验证 三角形 四边形 正方形 长方形 平行四边形
+"""
+_ONE_CHARACTER_WORDS = "我你您他她它们的地得了着过是有在和与或及而但也都就才又再还不没很太更最这那哪谁把被让给对向从到由以为于之其若则因故且并个吗呢吧啊"
+_CHINESE_CUTS = (
+    *sorted(_COMMON_CHINESE_WORDS.split(), key=len, reverse=True),
+    f"[{_ONE_CHARACTER_WORDS}]",
+    f"[{_HAN}](?:(?![{_ONE_CHARACTER_WORDS}])[{_HAN}])?",
+)
+# The look-ahead passes over other text several times as fast as the alternatives would.
+_CHINESE_WORD = re.compile(rf"(?=[{_HAN}])(?:{'|'.join(_CHINESE_CUTS)})")
+
+_WORDS = {"en": _ENGLISH_WORD, "zh": _CHINESE_WORD, "other": _OTHER_WORD}
+
+_REFLECTIVE = re.compile(
+    r"(?<![A-Za-z0-9_])(?:wait|mistake|however|but|retry|error|verify|wrong|evaluate|check)(?![A-Za-z0-9_])"
+    r"|等一下|等等|失误|然而|不过|但是|但|重试|再试|错误|验证|不对|错了|评估|检查|检验",
+    re.IGNORECASE,
+)

@@ -1,0 +1,53 @@
+"""DeepSeek-R1's rule-based rewards: `accuracy`, `format` and `language_consistency`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ponder import Component, Reward, RewardConfig, hookimpl, lazy
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyConfig(RewardConfig):
+    """1 when the answer equals the example's, else 0: numbers, fractions, LaTeX, sets, intervals, plain words."""
+
+    needs_answer: ClassVar[bool] = True
+
+    tolerance: float = 1e-6
+    """How far a decimal answer may be from the reference, as a share of the reference; integers and fractions are exact."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise ValueError(f"tolerance must be 0 (exact) or a positive number, not {self.tolerance}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatConfig(RewardConfig):
+    """1 when the response is `<think>…</think> <answer>…</answer>` and nothing else, else 0."""
+
+    prefilled: bool = False
+    """The prompt's end already holds `<think>`, so that responses need not begin with it. Where that shows (the completion
+    begins with the tag, or the prompt ends with it) this need not be said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageConsistencyConfig(RewardConfig):
+    """The share of the reasoning's words that are in one language."""
+
+    language: Literal["en", "zh"] = "en"
+    """The language to reason in: `en` (English) or `zh` (Chinese)."""
+
+
+@hookimpl
+def ponder_rewards() -> Iterator[Component[Reward]]:
+    """The rewards of this distribution."""
+    yield Component("accuracy", AccuracyConfig, lazy("ponder_rewards.accuracy:Accuracy"))
+    yield Component("format", FormatConfig, lazy("ponder_rewards.format:Format"))
+    yield Component(
+        "language_consistency",
+        LanguageConsistencyConfig,
+        lazy("ponder_rewards.language_consistency:LanguageConsistency"),
+    )

@@ -1,0 +1,23 @@
+"""Reward `language_consistency`."""
+
+from __future__ import annotations
+
+from ponder import Completion, Example
+from ponder.text import language_share, split_response
+from ponder_rewards import LanguageConsistencyConfig
+
+
+class LanguageConsistency:
+    """The share of the reasoning's words that are in the wanted language, in [0, 1] (DeepSeek-R1, equation 7).
+
+    A response without think tags is reasoning as a whole, so that leaving them out is no way around the reward. Abstains
+    when there are no words: numbers and formulas are in every language. The paper does not say what a word is;
+    `ponder.text.language_share` does.
+    """
+
+    def __init__(self, config: LanguageConsistencyConfig) -> None:
+        self._language = config.language
+
+    def __call__(self, example: Example, completion: Completion) -> float | None:
+        reasoning = split_response(completion.text).reasoning
+        return language_share(completion.text if reasoning is None else reasoning, self._language)

@@ -1,0 +1,138 @@
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ponder import Completion, Example, Rollout
+from ponder.rubric import Limits, NamedReward, Rubric
+from ponder_rewards import AccuracyConfig
+from ponder_rewards.accuracy import Accuracy
+
+accuracy = Accuracy(AccuracyConfig())
+
+
+def score(answer: str | None, text: str) -> float | None:
+    return accuracy(Example("q", answer), Completion(text))
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("4", "<think>2+2</think> <answer>4</answer>"),
+        ("4", "<answer>3</answer> no: <answer> 4. </answer>"),
+        ("4", "so it is \\boxed{4}"),
+        ("4", "2+2</think>\n4"),
+        ("4", "4"),
+        ("4", "$4$"),
+        ("4", "\\(4\\)"),
+        ("4", "**4**"),
+        ("4", "4.0"),
+        ("4", "+4"),
+        ("4", "The answer is 4"),
+        ("4", "line after line\n" * 200 + "4"),
+        ("-4", "\N{MINUS SIGN}4"),
+        ("1234", "1,234"),
+        ("0.5", "1/2"),
+        ("1/2", "0.5"),
+        ("\\frac{1}{2}", "0.5"),
+        ("$\\frac{1}{2}$", "\\boxed{\\frac{2}{4}}"),
+        ("0.333333", "0.3333331"),
+        ("x+1", "1+x"),
+        ("x^2+2x+1", "$(x+1)^2$"),
+        ("2\\pi", "2\\pi"),
+        ("\\sqrt{8}", "2\\sqrt{2}"),
+        ("\\{1,2\\}", "\\{2,1\\}"),
+        ("5", "x = 5"),
+        ("5", "$2 + 3 = 5$"),
+        ("5", "5 apples"),
+        ("5", "\\theta = 5"),
+        ("Paris", "<answer>paris.</answer>"),
+        ("B", "<answer>(b)</answer>"),
+        ("北京", "<answer>北京</answer>"),
+    ],
+)
+def test_a_right_answer_scores_one_however_it_is_written(answer: str, text: str) -> None:
+    assert score(answer, text) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("4", "<answer>5</answer>"),
+        ("4", "<answer>4</answer> <answer>5</answer>"),
+        ("4", "<answer></answer>"),
+        ("4", ""),
+        ("4", "no idea"),
+        ("100000000000000000001", "100000000000000000002"),
+        ("0.5", "0.51"),
+        ("1e-9", "2e-9"),
+        ("1/3", "0.33"),
+        ("x+1", "x+2"),
+        ("2\\pi", "2"),
+        ("5", "0 = 5"),
+        ("3", "x + y = 3"),
+        ("Paris", "spair"),
+        ("4", "\\boxed{" * 5000),
+        ("4", "(" * 400 + "4" + ")" * 400),
+        ("4", "4" * 400),
+        ("4", "4\u200b\x00"),
+        ("4", "x" * 1_000_000),
+        ("4", "1/0"),
+        ("4", "\ud800"),
+    ],
+)
+def test_a_wrong_or_unreadable_answer_scores_zero(answer: str, text: str) -> None:
+    assert score(answer, text) == 0.0
+
+
+@pytest.mark.parametrize("answer", [None, "", "   ", "???", "(" * 100, "\x00", "x" * 100 + "=(" * 300])
+def test_an_example_without_a_readable_answer_abstains(answer: str | None) -> None:
+    assert score(answer, "<answer>4</answer>") is None
+    assert score(answer, "") is None
+
+
+def test_the_tolerance_is_a_share_of_the_reference() -> None:
+    lenient = Accuracy(AccuracyConfig(tolerance=0.01))
+    assert lenient(Example("q", "200.0"), Completion("201.5")) == 1.0
+    assert lenient(Example("q", "200.0"), Completion("203")) == 0.0
+    assert lenient(Example("q", "200"), Completion("201")) == 0.0
+
+
+def test_a_negative_tolerance_is_refused() -> None:
+    with pytest.raises(ValueError, match="tolerance"):
+        AccuracyConfig(tolerance=-1.0)
+
+
+def test_thousands_of_integers_are_compared_within_a_second() -> None:
+    completion = Completion("<think>" + "3 + 4 = 7, " * 20 + "</think> <answer>42</answer>")
+    started = time.process_time()
+    assert all(accuracy(Example("q", str(number)), completion) == float(number == 42) for number in range(5000))
+    assert time.process_time() - started < 1.0
+
+
+def test_hostile_answers_are_bounded_and_their_neighbours_scored() -> None:
+    hostile = [
+        "9^{9^{9^{9^{9}}}}",
+        "3" + "!" * 300,
+        "\\operatorname{eye}(100000)",
+        "\\binom{10^9}{5\\cdot10^8}",
+        "\\sum_{i=1}^{10^{10}} i^i",
+        "__import__('os')._exit(0)",
+        "\\frac{" * 15 + "1" + "}{2}" * 15,
+    ]
+    texts = [text for attack in hostile for text in (f"\\boxed{{{attack}}}", "\\boxed{\\frac{8}{2}}")]
+    rollouts = [Rollout(Example("q", "4"), Completion(text), 0) for text in texts]
+    rewards = [NamedReward("accuracy", 1.0, accuracy, AccuracyConfig())]
+    with Rubric(rewards, limits=Limits(workers=1, cpu_seconds=0.5), say=lambda _: None) as rubric:
+        scores = rubric.score(rollouts)
+    assert [found.total for found in scores[1::2]] == [1.0] * len(hostile)
+    assert all(found.total in (None, 0.0) for found in scores[::2])
+
+
+def test_building_the_reward_does_not_load_the_algebra() -> None:
+    program = (
+        "import sys; from ponder_rewards import AccuracyConfig; from ponder_rewards.accuracy import Accuracy;"
+        "Accuracy(AccuracyConfig()); sys.exit('sympy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
