@@ -17,7 +17,7 @@ def derive_seed(*parts: int | str) -> int:
 def permutation(length: int, *parts: int | str) -> list[int]:
     """A shuffle of range(length) that depends on `parts` alone."""
     order = list(range(length))
-    random.Random(derive_seed(*parts)).shuffle(order)  # noqa: S311 - not for secrets
+    random.Random(derive_seed(*parts)).shuffle(order)
     return order
 
 

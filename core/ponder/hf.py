@@ -1,0 +1,175 @@
+"""What plugins built on transformers share: prompts, log-probabilities, optimizer state, incremental decoding. Core never imports it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ponder.errors import InputError
+from ponder.interfaces import Policy
+from ponder.types import Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LOGPROB_CHUNK = 1 << 22
+"""Logits held in float32 at once by `token_logprobs`: 16 MiB."""
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
+    """The text a policy is given: a plain string as it is, messages through the chat template, open for the assistant."""
+    if isinstance(prompt, str):
+        return prompt
+    if not tokenizer.chat_template:
+        raise InputError(
+            "the prompt is a list of chat messages, but the policy's tokenizer has no chat template: "
+            "give the policy a chat template, or the task plain-text prompts"
+        )
+    return str(tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True))
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
+    """Token ids of the rendered prompt, with no special tokens added to it."""
+    return list(tokenizer(render_prompt(tokenizer, prompt), add_special_tokens=False)["input_ids"])
+
+
+def prefilled_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
+    """What the chat template puts into the assistant's mouth: an opened `<think>` with what follows it, or nothing."""
+    rendered = render_prompt(tokenizer, prompt)
+    start = rendered.rfind("<think>")
+    is_open = start >= 0 and not rendered[start + len("<think>") :].strip()
+    return rendered[start:] if is_open else ""
+
+
+def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+    """Log-probabilities in nats of `tokens` [...] under `logits` [..., vocab] / temperature, in float32.
+
+    Works through the rows in chunks, so that a large vocabulary is never held twice in float32.
+    """
+    rows = logits.reshape(-1, logits.shape[-1])
+    chosen = tokens.reshape(-1)
+    chunk = max(1, LOGPROB_CHUNK // rows.shape[-1])
+    parts = [
+        _chosen_logprobs(rows[start : start + chunk], chosen[start : start + chunk], temperature)
+        for start in range(0, len(rows), chunk)
+    ]
+    return (torch.cat(parts) if parts else rows.new_zeros(0)).view(tokens.shape)
+
+
+def _chosen_logprobs(rows: Tensor, chosen: Tensor, temperature: float) -> Tensor:
+    scaled = rows.float() if temperature == 1.0 else rows.float() / temperature
+    return scaled.gather(1, chosen[:, None]).squeeze(1) - scaled.logsumexp(1)
+
+
+class Decoder(Protocol):
+    """Incremental decoding of a batch of prompts; the key/value state lives inside.
+
+    A policy that can decode faster than a transformers cache does has a method `decoder() -> Decoder`.
+    """
+
+    def prefill(self, input_ids: Tensor, lengths: Tensor, capacity: int) -> Tensor:
+        """Read prompts [rows, longest], right-padded, of `lengths` [rows]; at most `capacity` tokens follow.
+
+        Returns the logits [rows, vocab] after each row's last prompt token.
+        """
+        ...
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows [kept], in this order, repeats allowed: prompts expand to groups, finished rows leave."""
+        ...
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Append one token to each row: [rows] -> logits [rows, vocab]."""
+        ...
+
+
+def adamw(
+    model: nn.Module, learning_rate: float, betas: tuple[float, float] = (0.9, 0.95), weight_decay: float = 0.1
+) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; vectors (norms, biases) are not decayed."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, betas=betas, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Give every parameter group this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
+    """Scale the gradients to a global norm of at most `max_norm` and return the norm they had; non-finite ones stay as they are."""
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
+    if torch.isfinite(norm):
+        nn.utils.clip_grads_with_norm_(trained, max_norm, norm)
+    return float(norm)
+
+
+@dataclass
+class TrainingState:
+    """Model, optimizer and policy version as a checkpoint: safetensors and JSON, exact to the bit.
+
+    `extra` names further modules whose weights the run depends on, such as a refreshed reference policy.
+    """
+
+    policy: Policy
+    optimizer: torch.optim.Optimizer
+    extra: Mapping[str, nn.Module] | None = None
+
+    def save(self, directory: Path) -> None:
+        """Write everything a later step depends on."""
+        save_file(_owned(self.policy.model), directory / "model.safetensors")
+        for name, module in (self.extra or {}).items():
+            save_file(_owned(module), directory / f"{name}.safetensors")
+        tensors, numbers = _split_optimizer(self.optimizer.state_dict())
+        save_file(tensors, directory / "optimizer.safetensors")
+        state = {"version": self.policy.version, "optimizer": numbers}
+        (directory / "state.json").write_text(json.dumps(state), encoding="utf-8")
+
+    def load(self, directory: Path) -> None:
+        """Restore what `save` wrote into the same objects."""
+        self.policy.model.load_state_dict(load_file(directory / "model.safetensors"))
+        for name, module in (self.extra or {}).items():
+            module.load_state_dict(load_file(directory / f"{name}.safetensors"))
+        state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
+        tensors = load_file(directory / "optimizer.safetensors")
+        self.optimizer.load_state_dict(_join_optimizer(tensors, state["optimizer"]))
+        self.policy.version = state["version"]
+
+
+def _owned(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict with tied weights copied: safetensors stores no shared memory."""
+    seen: set[int] = set()
+    tensors = {}
+    for name, tensor in module.state_dict().items():
+        tensors[name] = tensor.clone() if tensor.data_ptr() in seen else tensor.contiguous()
+        seen.add(tensor.data_ptr())
+    return tensors
+
+
+def _split_optimizer(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors = {
+        f"{index}.{key}": value.contiguous() for index, slots in state["state"].items() for key, value in slots.items()
+    }
+    return tensors, {"param_groups": state["param_groups"]}
+
+
+def _join_optimizer(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> dict[str, Any]:
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, key = name.partition(".")
+        slots.setdefault(int(index), {})[key] = tensor
+    groups = [{**group, "betas": tuple(group["betas"])} for group in numbers["param_groups"]]
+    return {"state": slots, "param_groups": groups}

@@ -1,0 +1,210 @@
+"""The guarded registry: what the installed plugins offer, with the broken ones kept aside and named."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import pluggy
+
+from ponder import hookspecs
+from ponder.components import Component, Kind
+from ponder.errors import InputError
+from ponder.offers import HOOKS, collect
+from ponder.suggestions import did_you_mean
+
+GROUP: Final = "ponder"
+"""The entry-point group; the value of an entry point is a module or object with hook implementations."""
+
+DISABLE_VARIABLE: Final = "PONDER_DISABLE_PLUGINS"
+"""Comma-separated plugins to leave out: an entry point's name, its distribution's, or `distribution:name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A component, and the distribution (or plain file) that brought it."""
+
+    kind: Kind
+    component: Component[Any]
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What plugins offer; `broken` holds, by plugin, the error of each that could not be used."""
+
+    broken: dict[str, BaseException] = field(default_factory=dict)
+    plugin_files: tuple[Path, ...] = ()
+    _offers: dict[tuple[Kind, str], list[Offer]] = field(default_factory=dict)
+    _manager: pluggy.PluginManager = field(default_factory=lambda: new_manager())
+
+    @property
+    def hook(self) -> Any:
+        """Calls a hook on every sound plugin: `registry.hook.ponder_stage_started(context=context)`."""
+        return self._manager.hook
+
+    def register(self, plugin: object, name: str, *, distribution: str = "", version: str = "0") -> None:
+        """Add a module or object with hook implementations; whatever is wrong with it ends up in `broken[name]`."""
+        try:
+            found = collect(new_manager(), plugin, name)
+            self._manager.register(plugin, name)
+        except (Exception, SystemExit) as error:
+            self.broken[name] = error
+            return
+        for kind, component in found:
+            offer = Offer(kind, component, distribution or name, version)
+            self._offers.setdefault((kind, component.name), []).append(offer)
+
+    def all(self) -> list[Offer]:
+        """Every offer, by kind (in the order of a recipe's sections) and name."""
+        kinds = list(HOOKS)
+        return [
+            offer
+            for key in sorted(self._offers, key=lambda key: (kinds.index(key[0]), key[1]))
+            for offer in self._offers[key]
+        ]
+
+    def names(self, kind: Kind) -> list[str]:
+        """The names offered for a kind."""
+        return sorted(name for offered, name in self._offers if offered == kind)
+
+    def offer(self, kind: Kind, name: str) -> Offer:
+        """The one offer of this name; InputError when there is none, or more than one."""
+        offers = self._offers.get((kind, name), [])
+        if not offers:
+            raise InputError(self._nobody_offers(kind, name))
+        if len(offers) > 1:
+            raise InputError(_conflict(offers))
+        return offers[0]
+
+    def find(self, kind: Kind, name: str) -> Component[Any]:
+        """The component of this name; see `offer`."""
+        return self.offer(kind, name).component
+
+    def distribution_of(self, kind: Kind, name: str) -> str:
+        """The distribution a component comes from, with its version: "ponder-grpo 0.1.0"."""
+        offer = self.offer(kind, name)
+        return f"{offer.distribution} {offer.version}"
+
+    def broken_lines(self) -> list[str]:
+        """A line for each plugin that could not be used."""
+        return [f"  plugin '{plugin}' failed to load: {error_line(error)}" for plugin, error in self.broken.items()]
+
+    def _nobody_offers(self, kind: Kind, name: str) -> str:
+        elsewhere = next((other for other in HOOKS if (other, name) in self._offers), None)
+        hint = f"'{name}' is a {elsewhere}" if elsewhere else did_you_mean(name, self.names(kind))
+        text = f"no {kind} '{name}' is installed; {hint}"
+        return "\n".join([text, *self.broken_lines()])
+
+
+def load_registry(plugin_files: Iterable[str | Path] = (), disabled: Iterable[str] | None = None) -> Registry:
+    """Everything the entry points of group `ponder` and the plain files offer.
+
+    `disabled` names plugins to leave out; None reads PONDER_DISABLE_PLUGINS. A file that does not exist is an InputError,
+    one that fails to import is a broken plugin.
+    """
+    left_out = _disabled_by_environment() if disabled is None else set(disabled)
+    files = tuple(_existing(Path(file)) for file in plugin_files)
+    registry = Registry(plugin_files=files)
+    # What a plugin prints while it is imported must not end up in a script's JSON.
+    with contextlib.redirect_stdout(sys.stderr):
+        for entry_point in _entry_points():
+            _register_entry_point(registry, entry_point, left_out)
+        for file in files:
+            _register_file(registry, file)
+    return registry
+
+
+def load_plugin_file(path: Path) -> ModuleType:
+    """The module of a plain plugin file, under a name that is the same in every process, so that its objects pickle."""
+    resolved = path.resolve()
+    digest = hashlib.sha256(str(resolved).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    name = f"ponder_file_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, resolved)
+    if spec is None or spec.loader is None:
+        raise InputError(f"--plugin {path}: not a Python file; give a file whose name ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def new_manager() -> pluggy.PluginManager:
+    """A plugin manager that knows the hooks, with no plugin in it."""
+    manager = pluggy.PluginManager("ponder")
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def error_line(error: BaseException) -> str:
+    """An error as one line: its type, and the first line of what it says."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def _disabled_by_environment() -> set[str]:
+    return {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip()}
+
+
+def _entry_points() -> Sequence[importlib.metadata.EntryPoint]:
+    found = importlib.metadata.entry_points(group=GROUP)
+    return sorted(found, key=lambda entry_point: (_distribution(entry_point), entry_point.name))
+
+
+def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
+    return entry_point.dist.name if entry_point.dist is not None else entry_point.module
+
+
+def _register_entry_point(registry: Registry, entry_point: importlib.metadata.EntryPoint, left_out: set[str]) -> None:
+    distribution = _distribution(entry_point)
+    name = f"{distribution}:{entry_point.name}"
+    if left_out & {entry_point.name, distribution, name}:
+        return
+    try:
+        plugin = entry_point.load()
+    except (Exception, SystemExit) as error:
+        registry.broken[name] = error
+        return
+    version = entry_point.dist.version if entry_point.dist is not None else "0"
+    registry.register(plugin, name, distribution=distribution, version=version)
+
+
+def _register_file(registry: Registry, path: Path) -> None:
+    name = str(path)
+    try:
+        plugin = load_plugin_file(path)
+        version = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    except (Exception, SystemExit) as error:
+        registry.broken[name] = error
+        return
+    registry.register(plugin, name, distribution=path.name, version=version)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise InputError(f"--plugin {path}: no such file; give the path of a Python file with hook implementations")
+    return path.resolve()
+
+
+def _conflict(offers: Sequence[Offer]) -> str:
+    sources = [f"{offer.distribution} {offer.version}" for offer in offers]
+    return (
+        f"{offers[0].kind} '{offers[0].component.name}' is offered by {' and by '.join(sources)}; "
+        f"uninstall or rename one, or leave a plugin out with {DISABLE_VARIABLE}={offers[0].distribution}"
+    )

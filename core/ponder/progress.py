@@ -1,0 +1,167 @@
+"""What a run shows while it runs: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import IO, Protocol, TextIO, cast
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 10.0
+METRICS_SHOWN = 4
+PLAIN_WIDTH = 120
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Bar(Protocol):
+    """The progress of one loop; a context manager."""
+
+    def advance(self, done: int) -> None:
+        """So many steps are done."""
+        ...
+
+    def show(self, numbers: Mapping[str, float]) -> None:
+        """Put these numbers beside the bar."""
+        ...
+
+    def __enter__(self) -> Bar: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Display:
+    """Speaks to the user on standard output, or on standard error when standard output belongs to a program."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        stream = stream or sys.stdout
+        width = None if stream.isatty() else PLAIN_WIDTH
+        self.console = Console(file=cast(IO[str], _Forgiving(stream)), highlight=False, width=width)
+
+    def say(self, message: str) -> None:
+        """One line, above the bar if there is one."""
+        self.console.print(Text(printable(message)), soft_wrap=True)
+
+    def bar(self, description: str, total: int, start: int = 0) -> Bar:
+        """A bar for a loop of `total` steps of which `start` were done before."""
+        if self.console.is_terminal:
+            return _TerminalBar(self.console, description, total, start)
+        return _PlainBar(self, description, total, start)
+
+
+class _TerminalBar:
+    def __init__(self, console: Console, description: str, total: int, start: int) -> None:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[numbers]}", markup=False),
+        )
+        self._progress = Progress(*columns, console=console, refresh_per_second=4)
+        self._task: TaskID = self._progress.add_task(description, total=total, completed=start, numbers="")
+        self._numbers: dict[str, float] = {}
+
+    def advance(self, done: int) -> None:
+        self._progress.update(self._task, completed=done)
+
+    def show(self, numbers: Mapping[str, float]) -> None:
+        self._numbers = headline({**self._numbers, **numbers}, METRICS_SHOWN)
+        self._progress.update(self._task, numbers=describe_numbers(self._numbers))
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class _PlainBar:
+    def __init__(self, display: Display, description: str, total: int, start: int) -> None:
+        self._display = display
+        self._description = description
+        self._total = total
+        self._start = start
+        self._began = self._spoke = time.monotonic()
+        self._numbers: dict[str, float] = {}
+
+    def advance(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._spoke >= SECONDS_BETWEEN_LINES or (done == self._total and done > self._start):
+            self._spoke = now
+            self._display.say(self._line(done, now - self._began))
+
+    def show(self, numbers: Mapping[str, float]) -> None:
+        self._numbers = headline({**self._numbers, **numbers}, METRICS_SHOWN)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def _line(self, done: int, seconds: float) -> str:
+        left = seconds / (done - self._start) * (self._total - done)
+        when = f"{describe_seconds(left)} left" if done < self._total else f"took {describe_seconds(seconds)}"
+        parts = [f"{self._description} {done}/{self._total}", when, describe_numbers(self._numbers)]
+        return ", ".join(filter(None, parts))
+
+
+class _Forgiving:
+    """A text stream that never raises: what its encoding lacks is a `?`, and what cannot be written is lost."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+def printable(text: str) -> str:
+    """The text without the control characters that could steer a terminal."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def describe_numbers(numbers: Mapping[str, float]) -> str:
+    """A few numbers on one line: `loss 0.52, reward 0.1`."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+
+
+def describe_seconds(seconds: float) -> str:
+    """Minutes and seconds, or hours, minutes and seconds: `2:03`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def headline(numbers: Mapping[str, float], most: int) -> dict[str, float]:
+    """The first `most` numbers, those with a `/` in their names only after all others."""
+    names = sorted(numbers, key=lambda name: "/" in name)
+    return {name: float(numbers[name]) for name in names[:most]}

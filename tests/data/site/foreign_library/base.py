@@ -1,0 +1,7 @@
+from dataclasses import dataclass
+
+
+@dataclass
+class BaseOptions:
+    output_dir: str = "."
+    steps: int = 1
