@@ -1,0 +1,146 @@
+"""The sampler `fast`: one prefill for all completions of a prompt, and a batch that shrinks as completions end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ponder import Completion, Example, Policy
+from ponder.hf import Decoder
+from ponder_sampling import FastConfig
+from ponder_sampling.completions import build_completions, not_finite, sampling_mode
+from ponder_sampling.drawing import draw, row_keys, uniforms
+from ponder_sampling.prompts import PromptTokens, read_prompts
+from ponder_sampling.transformers_decoder import TransformersDecoder
+
+LEAVING_SHARE = 8
+"""Finished rows leave when they are at least one in this many: copying the cache then costs less than decoding them on."""
+
+
+class FastSampler:
+    """Draws completions in this process, with the policy's own decoder or one over a transformers cache.
+
+    A draw depends on (seed, example index, sample index, position) alone, so the text does not depend on what else is in the
+    batch, as far as the logits don't (they may differ in the last bit with the number of rows).
+    """
+
+    def __init__(self, config: FastConfig) -> None:
+        self.config = config
+        self.temperature = config.temperature
+
+    def sample(self, policy: Policy, examples: Sequence[Example], n: int, seed: int) -> list[list[Completion]]:
+        """`n` completions for each example, in order.
+
+        Raises:
+            InputError: a prompt is empty or too long, or the tokenizer lacks a token.
+            StageError: the policy's logits are not finite.
+        """
+        prompts = read_prompts(policy, examples, self.config.max_new_tokens)
+        rows = [(example, sample) for example in range(len(prompts)) for sample in range(n)]
+        completions: list[Completion] = []
+        with sampling_mode(policy.model):
+            decoder = _decoder(policy)
+            for start in range(0, len(rows), self.config.max_rows):
+                chunk = rows[start : start + self.config.max_rows]
+                chunk_prompts = [prompts[example] for example, _ in chunk]
+                tokens, logprobs = self._decode(policy, decoder, chunk_prompts, row_keys(seed, chunk))
+                completions += build_completions(policy, chunk_prompts, tokens, logprobs)
+        return [completions[index * n : (index + 1) * n] for index in range(len(prompts))]
+
+    def _decode(
+        self, policy: Policy, decoder: Decoder, prompts: Sequence[PromptTokens], keys: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens and log-probabilities, both [rows, steps], of one completion for each of `prompts`."""
+        device = policy.model.device
+        limits = torch.tensor([prompt.room for prompt in prompts])
+        batch = _Batch.start(keys.to(device), limits.to(device), policy.tokenizer.eos_token_id)
+        logits = _prefill(decoder, prompts, policy.tokenizer.pad_token_id, device)
+        for step in range(int(limits.max())):
+            tokens, logprobs = draw(logits, uniforms(batch.keys, step), self.config)
+            staying = batch.record(step, tokens, logprobs)
+            if staying is not None:
+                if not len(staying):
+                    break
+                decoder.select(staying)
+                tokens = tokens[staying]
+            logits = decoder.step(tokens)
+        return batch.tokens, batch.logprobs
+
+
+def _decoder(policy: Policy) -> Decoder:
+    own = getattr(policy, "decoder", None)
+    return TransformersDecoder(policy.model) if own is None else own()
+
+
+def _prefill(decoder: Decoder, prompts: Sequence[PromptTokens], pad: int, device: torch.device) -> Tensor:
+    """Read each different prompt once; logits [rows, vocab] for the first token of every row."""
+    places = {token_ids: place for place, token_ids in enumerate(dict.fromkeys(p.token_ids for p in prompts))}
+    longest = max(len(token_ids) for token_ids in places)
+    padded = [list(token_ids) + [pad] * (longest - len(token_ids)) for token_ids in places]
+    lengths = torch.tensor([len(token_ids) for token_ids in places], device=device)
+    capacity = max(prompt.room for prompt in prompts)
+    logits = decoder.prefill(torch.tensor(padded, device=device), lengths, capacity)
+    rows = torch.tensor([places[prompt.token_ids] for prompt in prompts], device=device)
+    decoder.select(rows)
+    return logits[rows]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The rows still being decoded, and what all rows of the chunk have said so far."""
+
+    rows: Tensor
+    """[kept]: which rows of the chunk are being decoded."""
+    open: Tensor
+    """[kept], bool: those of them that have not ended."""
+    keys: Tensor
+    """[kept]: their random streams."""
+    limits: Tensor
+    """[kept]: how many tokens each may have."""
+    deadline: int
+    """The smallest of the limits: a row must not be decoded beyond its own."""
+    eos: int
+    tokens: Tensor
+    """[rows of the chunk, steps]."""
+    logprobs: Tensor
+    """[rows of the chunk, steps]."""
+
+    @classmethod
+    def start(cls, keys: Tensor, limits: Tensor, eos: int) -> _Batch:
+        rows, steps = len(keys), int(limits.max())
+        return cls(
+            rows=torch.arange(rows, device=keys.device),
+            open=torch.ones(rows, dtype=torch.bool, device=keys.device),
+            keys=keys,
+            limits=limits,
+            deadline=int(limits.min()),
+            eos=eos,
+            tokens=torch.full((rows, steps), eos, device=keys.device),
+            logprobs=torch.zeros(rows, steps, device=keys.device),
+        )
+
+    def record(self, step: int, tokens: Tensor, logprobs: Tensor) -> Tensor | None:
+        """Write down a step's tokens; returns which rows [kept] stay when it is time for others to leave, None when it isn't.
+
+        The one synchronisation of a step with the device.
+        """
+        self.tokens[self.rows, step] = tokens
+        self.logprobs[self.rows, step] = logprobs
+        self.open &= (tokens != self.eos) & (self.limits > step + 1)
+        count, is_finite = torch.stack((self.open.sum(), logprobs.isfinite().all())).tolist()
+        if not is_finite:
+            raise not_finite()
+        finished = len(self.rows) - count
+        if finished * LEAVING_SHARE < len(self.rows) and step + 1 < self.deadline:
+            return None
+        return self._keep_open_rows()
+
+    def _keep_open_rows(self) -> Tensor:
+        staying = self.open.nonzero().squeeze(1)
+        self.rows, self.keys, self.limits = self.rows[staying], self.keys[staying], self.limits[staying]
+        self.open = self.open[staying]
+        self.deadline = int(self.limits.min()) if len(staying) else 0
+        return staying
