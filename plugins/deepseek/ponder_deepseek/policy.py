@@ -1,0 +1,94 @@
+"""The policy: a DeepSeek-V3 model with its tokenizer, new from a preset or loaded from a directory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, DeepseekV3ForCausalLM, PreTrainedTokenizerBase
+
+from ponder import Task
+from ponder.errors import InputError
+from ponder.hf import render_prompt
+from ponder_deepseek import DeepseekConfig
+from ponder_deepseek.balancing import RouterBalancer
+from ponder_deepseek.decoding import LatentDecoder
+from ponder_deepseek.presets import preset
+from ponder_deepseek.tokenizer import make_tokenizer
+
+CORPUS_DOCUMENTS = 4000
+"""Documents that the tokenizer is trained on: enough for a small vocabulary, and read in a moment."""
+
+
+class DeepseekPolicy:
+    """A DeepSeek-V3 mixture of experts that can be trained from scratch; see `DeepseekConfig`."""
+
+    def __init__(
+        self,
+        config: DeepseekConfig,
+        checkpoint: Path | None = None,
+        seed: int = 0,
+        task: Callable[[str], Task] | None = None,
+    ) -> None:
+        self._config = config
+        self.version = 0
+        self.tokenizer = _load_tokenizer(checkpoint) if checkpoint else _new_tokenizer(config, task)
+        self.model = _load_model(checkpoint) if checkpoint else _new_model(config, len(self.tokenizer), seed)
+        self.model.eval()
+
+    def save(self, directory: Path) -> None:
+        """Write safetensors, tokenizer and chat template, loadable by plain transformers."""
+        self.model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+
+    def balancer(self) -> RouterBalancer | None:
+        """What keeps the experts' loads even while pre-training, or None if the recipe switched it off."""
+        rate = self._config.bias_update_rate
+        return RouterBalancer(self.model, rate) if rate > 0 else None
+
+    def decoder(self) -> LatentDecoder:
+        """Incremental decoding over the latent cache with absorbed projections."""
+        return LatentDecoder(self.model)
+
+
+def _new_tokenizer(config: DeepseekConfig, task: Callable[[str], Task] | None) -> PreTrainedTokenizerBase:
+    if config.corpus is None:
+        return make_tokenizer((), config.vocab_size, config.chat_template)
+    if task is None:
+        raise InputError(
+            f"the tokenizer is to be trained on the task {config.corpus!r}, but no recipe is there to find it in"
+        )
+    documents = itertools.islice(task(config.corpus).examples(), CORPUS_DOCUMENTS)
+    byte_level = make_tokenizer((), config.vocab_size, config.chat_template)
+    texts = (render_prompt(byte_level, document.prompt) for document in documents)
+    return make_tokenizer(texts, config.vocab_size, config.chat_template)
+
+
+def _new_model(config: DeepseekConfig, vocab_size: int, seed: int) -> DeepseekV3ForCausalLM:
+    sizes = preset(config.preset, vocab_size)
+    if config.context_length is not None:
+        sizes.max_position_embeddings = config.context_length
+    if config.init_std is not None:
+        sizes.initializer_range = config.init_std
+    if config.preset == "v3_671b":
+        with torch.device("meta"):
+            return DeepseekV3ForCausalLM(sizes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _with_fast_experts(DeepseekV3ForCausalLM(sizes))
+
+
+def _load_model(checkpoint: Path) -> DeepseekV3ForCausalLM:
+    return _with_fast_experts(DeepseekV3ForCausalLM.from_pretrained(checkpoint, dtype="auto", local_files_only=True))
+
+
+def _load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+
+
+def _with_fast_experts(model: DeepseekV3ForCausalLM) -> DeepseekV3ForCausalLM:
+    # The fastest of transformers' expert implementations that runs on every device.
+    model.set_experts_implementation("grouped_mm")
+    return model

@@ -1,0 +1,151 @@
+"""The stage `pretrain`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ponder import Example, Policy, StageResult, Task
+from ponder.context import StageContext
+from ponder.errors import InputError, StageError
+from ponder.hf import TrainingState, adamw, clip_gradients, render_prompt, set_learning_rate
+from ponder_pretraining import PretrainConfig
+from ponder_pretraining.packing import packed_rows
+
+IGNORED = -100
+
+
+class Pretrain:
+    """Trains a policy to predict the next token of a task's documents."""
+
+    def __init__(self, config: PretrainConfig) -> None:
+        self._config = config
+
+    def run(self, context: StageContext) -> StageResult:
+        """Train, and save the policy under `policy`.
+
+        Raises:
+            InputError: the task has no documents.
+            StageError: the loss or the gradient was not finite for `max_skipped` steps in a row.
+        """
+        config = self._config
+        policy = context.policy(config.policy)
+        run = _Run(config, policy)
+        batches = run.batches(context.task(config.task), context.seed)
+        done = 0
+        policy.model.train()
+        for step in context.steps(
+            config.steps, run.state, checkpoint_every=config.checkpoint_every, description="pretrain"
+        ):
+            # A resumed run skips, without training, what the interrupted one had read.
+            batch = next(itertools.islice(batches, step - done, None), None)
+            done = step + 1
+            if batch is None:
+                raise InputError(f"the task {config.task!r} has no documents to pre-train on")
+            started = time.perf_counter()
+            context.log(run.step(batch, step), step)
+            context.timing(
+                {"tokens_per_second": batch[1].ne(IGNORED).sum().item() / (time.perf_counter() - started)}, step
+            )
+        policy.model.eval()
+        policy.save(context.directory / "policy")
+        return StageResult(policy=context.directory / "policy", metrics={"loss": run.recent_loss})
+
+
+class _Run:
+    """One pre-training run: what changes from step to step."""
+
+    def __init__(self, config: PretrainConfig, policy: Policy) -> None:
+        self._config = config
+        self._policy = policy
+        betas = (config.beta1, config.beta2)
+        self._optimizer = adamw(policy.model, config.learning_rate, betas, config.weight_decay)
+        make_balancer = getattr(policy, "balancer", None)
+        self._balancer = make_balancer() if make_balancer else None
+        self._skipped = 0
+        self.recent_loss = math.nan
+        self.state = TrainingState(policy, self._optimizer)
+
+    def batches(self, task: Task, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """An endless stream of inputs and labels, [rows, length] each."""
+        config, tokenizer = self._config, self._policy.tokenizer
+
+        def documents() -> Iterator[str]:
+            return (_document(tokenizer, example) for example in task.examples())
+
+        def tokenize(texts: list[str]) -> list[list[int]]:
+            ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+            return [[*document, tokenizer.eos_token_id] for document in ids]
+
+        rows = packed_rows(documents, tokenize, config.sequence_length, seed)
+        while batch := list(itertools.islice(rows, config.rows)):
+            yield tensors(batch, config.sequence_length, int(tokenizer.pad_token_id))
+
+    def step(self, batch: tuple[Tensor, Tensor], step: int) -> dict[str, float]:
+        """One optimizer step; a step that is not finite leaves every weight as it was."""
+        config, model = self._config, self._policy.model
+        rate = config.learning_rate * learning_rate_share(step, config)
+        set_learning_rate(self._optimizer, rate)
+        loss = next_token_loss(model, *batch)
+        loss.backward()
+        norm = clip_gradients(model.parameters(), config.max_grad_norm)
+        finite = math.isfinite(norm) and math.isfinite(loss.item())
+        self._count_skips(finite, step)
+        balance: dict[str, float] = {}
+        if finite:
+            self._optimizer.step()
+            self._policy.version += 1
+            balance = self._balancer.step() if self._balancer else {}
+        self._optimizer.zero_grad(set_to_none=True)
+        self.recent_loss = loss.item()
+        return {"loss": loss.item(), "learning_rate": rate, "grad_norm": norm, "skipped": float(not finite), **balance}
+
+    def _count_skips(self, finite: bool, step: int) -> None:
+        self._skipped = 0 if finite else self._skipped + 1
+        if self._skipped >= self._config.max_skipped:
+            raise StageError(
+                f"the loss or its gradient was not finite in {self._skipped} steps in a row, up to step {step}: "
+                "lower learning_rate, lengthen warmup, or look at the documents; the weights are those before these steps"
+            )
+
+
+def _document(tokenizer: Any, example: Example) -> str:
+    page = render_prompt(tokenizer, example.prompt)
+    return page if example.answer is None else f"{page} {example.answer}"
+
+
+def tensors(rows: Sequence[Sequence[list[int]]], length: int, pad: int) -> tuple[Tensor, Tensor]:
+    """Inputs and next-token labels, [rows, length]; what follows a row's last document is padding and is not predicted."""
+    inputs = torch.full((len(rows), length), pad)
+    labels = torch.full((len(rows), length), IGNORED)
+    for place, row in enumerate(rows):
+        tokens = torch.tensor([token for document in row for token in document])
+        inputs[place, : len(tokens)] = tokens
+        labels[place, : len(tokens) - 1] = tokens[1:]
+    return inputs, labels
+
+
+def next_token_loss(model: torch.nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy in nats over the labels that count; all of [rows, length]."""
+    # Padding stands at the end of a row, where causal attention keeps it from the rest: no mask is needed.
+    logits = model(input_ids=inputs, use_cache=False).logits
+    return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+
+
+def learning_rate_share(step: int, config: PretrainConfig) -> float:
+    """The learning rate of a step as a share of the highest: linear warm-up, a plateau, then a cosine."""
+    warmup, decay = round(config.warmup * config.steps), round(config.decay * config.steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    into_decay = step - (config.steps - decay)
+    if into_decay < 0:
+        return 1.0
+    cosine = 0.5 * (1 + math.cos(math.pi * (into_decay + 1) / decay))
+    return config.final_learning_rate + (1 - config.final_learning_rate) * cosine

@@ -1,0 +1,129 @@
+"""Tasks: JSON Lines files, reasoning-gym's problems with their own scorer, and a small synthetic web to pretrain on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ponder import BatchReward, Component, Reward, RewardConfig, Task, hookimpl, lazy
+from ponder_tasks.split import Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonlConfig:
+    """A file with a JSON object on each line."""
+
+    path: Path
+    """The file, relative to the recipe."""
+    prompt: str = "prompt"
+    """Column of the prompt: text, or a list of chat messages."""
+    answer: str = "answer"
+    """Column of the reference answer; may be absent from the file. Every other column becomes metadata."""
+    as_chat: bool = False
+    """Turn a text prompt into one user message, so that the policy's chat template applies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReasoningGymConfig:
+    """Problems of any reasoning-gym data set, made by its own generator."""
+
+    dataset: str
+    """Name of the data set, such as chain_sum."""
+    size: int = 1024
+    """How many different problems; fewer where the generator has no more."""
+    seed: int = 0
+    """Seed of the generator."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The data set's own options, such as {min_terms: 2}, checked against its configuration class."""
+    split: Split = "all"
+    """train or held_out keep the problems whose text falls on that side of the split; no text falls on both."""
+    held_out_percent: float = 10.0
+    """How much of all problems the split holds out."""
+    difficulty: str | None = None
+    """Key of the problem's metadata that tells its difficulty, such as num_terms."""
+
+    def __post_init__(self) -> None:
+        _check_size("size", self.size)
+        _check_percent(self.held_out_percent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReasoningGymRewardConfig(RewardConfig):
+    """reasoning-gym's own scorer for the problem that a `reasoning_gym` task made."""
+
+    needs_answer: ClassVar[bool] = True
+
+    partial_credit: bool = False
+    """Pass on the scorer's partial credit; off, only its full score counts and anything less is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniWebConfig:
+    """Pages of a small synthetic web: sums answered in many styles, English and Chinese, right and wrong."""
+
+    documents: int = 100_000
+    """How many pages."""
+    seed: int = 0
+    """Seed of the generator."""
+    min_terms: int = 2
+    """Terms of the shortest sums."""
+    max_terms: int = 5
+    """Terms of the longest sums."""
+    held_out_percent: float = 10.0
+    """How much of all problems no page asks; the same split as in `reasoning_gym`."""
+    textbooks: float = 0.5
+    """Share of pages that are textbooks: plain questions, full working. The others are posts in the words of the R1-Zero template."""
+    tagged: float = 0.12
+    """Share of posts whose response uses the tags <think> and <answer>."""
+    bare: float = 0.55
+    """Weight of posts with a bare answer."""
+    wrong: float = 0.3
+    """Share of bare answers that are wrong."""
+    english: float = 0.16
+    """Weight of pages with full English working."""
+    chinese: float = 0.14
+    """Weight of pages with full Chinese working."""
+    partial: float = 0.1
+    """Weight of posts with part of the working, some of them wrong."""
+    second_thoughts: float = 0.05
+    """Weight of pages that make a slip, notice it and put it right."""
+
+    def __post_init__(self) -> None:
+        _check_size("documents", self.documents)
+        _check_percent(self.held_out_percent)
+        if not 2 <= self.min_terms <= self.max_terms:
+            raise ValueError(f"2 <= min_terms <= max_terms is needed, not {self.min_terms} and {self.max_terms}")
+        for name in ("textbooks", "tagged", "wrong"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
+        weights = [self.bare, self.english, self.chinese, self.partial, self.second_thoughts]
+        if min(weights) < 0 or sum(weights) <= 0:
+            raise ValueError(
+                "the weights bare, english, chinese, partial, second_thoughts must not be negative, nor all 0"
+            )
+
+
+def _check_size(name: str, size: int) -> None:
+    if size < 1:
+        raise ValueError(f"{name} must be at least 1, not {size}")
+
+
+def _check_percent(percent: float) -> None:
+    if not 0 <= percent < 100:
+        raise ValueError(f"held_out_percent must be at least 0 and below 100, not {percent}")
+
+
+@hookimpl
+def ponder_tasks() -> Iterator[Component[Task]]:
+    """The tasks of this plugin."""
+    yield Component("jsonl", JsonlConfig, lazy("ponder_tasks.jsonl:Jsonl"))
+    yield Component("reasoning_gym", ReasoningGymConfig, lazy("ponder_tasks.gym:ReasoningGym"))
+    yield Component("mini_web", MiniWebConfig, lazy("ponder_tasks.mini_web:MiniWeb"))
+
+
+@hookimpl
+def ponder_rewards() -> Iterator[Component[Reward | BatchReward]]:
+    """The scorer that belongs to the `reasoning_gym` task."""
+    yield Component("reasoning_gym", ReasoningGymRewardConfig, lazy("ponder_tasks.gym:ReasoningGymReward"))

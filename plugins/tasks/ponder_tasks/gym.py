@@ -1,0 +1,114 @@
+"""reasoning-gym's problems as a task and its scorers as a reward."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+import reasoning_gym
+from reasoning_gym.factory import DATASETS
+
+from ponder import Completion, Example
+from ponder.errors import InputError
+from ponder.text import extract_answer
+from ponder_tasks import ReasoningGymConfig, ReasoningGymRewardConfig
+from ponder_tasks.split import in_split
+
+BATCH = 1024
+MAX_ATTEMPTS = 64
+
+
+class ReasoningGym:
+    """The task: problems of one data set, without repeats, on one side of the split."""
+
+    def __init__(self, config: ReasoningGymConfig) -> None:
+        self._config = config
+        self._options = _checked_options(config)
+
+    def examples(self) -> Iterator[Example]:
+        """Up to `size` different problems, as one user message each.
+
+        Raises:
+            InputError: the data set refuses its options, or makes no problem on this side of the split.
+        """
+        seen: set[str] = set()
+        for entry in self._entries():
+            question = str(entry["question"])
+            if question in seen or not in_split(question, self._config.split, self._config.held_out_percent):
+                continue
+            seen.add(question)
+            yield self._example(entry)
+            if len(seen) == self._config.size:
+                return
+        if not seen:
+            raise InputError(
+                f"reasoning_gym's {self._config.dataset} made no problem for the split {self._config.split!r}: "
+                "widen its options or raise held_out_percent"
+            )
+
+    def _entries(self) -> Iterator[Mapping[str, Any]]:
+        # The generator repeats itself where problems are few, so we ask for more until the size is reached or hope is lost.
+        batch = max(BATCH, self._config.size)
+        for attempt in range(MAX_ATTEMPTS):
+            yield from self._dataset(size=batch, seed=self._config.seed + attempt * batch)
+
+    def _dataset(self, size: int, seed: int) -> Any:
+        try:
+            return reasoning_gym.create_dataset(self._config.dataset, size=size, seed=seed, **self._options)
+        except (AssertionError, ValueError, TypeError) as error:
+            raise InputError(
+                f"reasoning_gym's {self._config.dataset} refuses the options {self._options}: {error}"
+            ) from error
+
+    def _example(self, entry: Mapping[str, Any]) -> Example:
+        # Through JSON and back: scorers run in another process, and tuples would come out of it as lists anyway.
+        metadata = json.loads(json.dumps(entry["metadata"], default=str))
+        difficulty = metadata.get(self._config.difficulty) if self._config.difficulty else None
+        return Example(
+            prompt=[{"role": "user", "content": str(entry["question"])}],
+            answer=None if entry["answer"] is None else str(entry["answer"]),
+            metadata={"dataset": self._config.dataset, "gym": metadata}
+            | ({} if difficulty is None else {"difficulty": difficulty}),
+        )
+
+
+def _checked_options(config: ReasoningGymConfig) -> dict[str, Any]:
+    if config.dataset not in DATASETS:
+        near = difflib.get_close_matches(config.dataset, DATASETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it has {len(DATASETS)} of them"
+        raise InputError(f"reasoning_gym has no data set {config.dataset!r}{hint}")
+    known = {item.name for item in fields(DATASETS[config.dataset][1])} - {"seed", "size"}
+    for name in config.options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
+            raise InputError(f"reasoning_gym's {config.dataset} has no option {name!r}; {hint}")
+    return dict(config.options)
+
+
+@functools.cache
+def _scorer(dataset: str) -> Callable[[str | None, dict[str, Any]], float]:
+    return reasoning_gym.get_score_answer_fn(dataset)
+
+
+class ReasoningGymReward:
+    """The data set's own scorer on the extracted answer, in [0, 1]. Abstains where the example is not reasoning-gym's.
+
+    Some of its scorers execute the answer: rewards run in killable worker processes for that reason.
+    """
+
+    def __init__(self, config: ReasoningGymRewardConfig) -> None:
+        self._config = config
+
+    def __call__(self, example: Example, completion: Completion) -> float | None:
+        """Score the answer that the completion gives."""
+        dataset = example.metadata.get("dataset")
+        if dataset not in DATASETS or "gym" not in example.metadata:
+            return None
+        entry = {"answer": example.answer, "metadata": example.metadata["gym"]}
+        score = float(_scorer(dataset)(extract_answer(completion.text), entry))
+        return score if self._config.partial_credit else float(score >= 1.0)

@@ -1,0 +1,100 @@
+"""A file with a JSON object on each line, as a task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ponder import Example
+from ponder.errors import InputError
+from ponder.types import Prompt
+from ponder_tasks import JsonlConfig
+
+SHOWN_PROBLEMS = 5
+
+
+class Jsonl:
+    """The task; every line is checked before the first example is used."""
+
+    def __init__(self, config: JsonlConfig) -> None:
+        self._config = config
+
+    def examples(self) -> Iterator[Example]:
+        """The rows in the file's order.
+
+        Raises:
+            InputError: the file cannot be read, is empty, or has malformed lines (all counted, the first ones named).
+        """
+        examples, problems = [], []
+        for number, line in enumerate(self._lines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                examples.append(self._example(line))
+            except ValueError as problem:
+                problems.append(f"line {number}: {problem}")
+        if problems:
+            shown = "\n  ".join(problems[:SHOWN_PROBLEMS])
+            more = f"\n  and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
+            raise InputError(f"{self._config.path}: {len(problems)} malformed line(s)\n  {shown}{more}")
+        if not examples:
+            raise InputError(f"{self._config.path} has no rows: write one JSON object a line")
+        return iter(examples)
+
+    def _lines(self) -> list[str]:
+        path = Path(self._config.path)
+        try:
+            # Not splitlines(): JSON strings may hold U+2028 and its like, which end no line.
+            return path.read_bytes().decode("utf-8").split("\n")
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            line = path.read_bytes()[: error.start].count(b"\n") + 1
+            raise InputError(f"{path}: line {line} is not UTF-8 text: save the file as UTF-8") from error
+
+    def _example(self, line: str) -> Example:
+        try:
+            row = json.loads(line, parse_constant=_no_constant)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"a JSON object is needed, not {_kind(row)}")
+        config = self._config
+        if config.prompt not in row:
+            raise ValueError(f"no {config.prompt!r}; the columns are {', '.join(map(repr, row)) or 'none'}")
+        answer = row.get(config.answer)
+        metadata = {name: value for name, value in row.items() if name not in (config.prompt, config.answer)}
+        return Example(_prompt(row[config.prompt], config), _answer(answer), metadata)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _prompt(value: object, config: JsonlConfig) -> Prompt:
+    if isinstance(value, str) and value.strip():
+        return [{"role": "user", "content": value}] if config.as_chat else value
+    if isinstance(value, list) and value and all(_is_message(message) for message in value):
+        return value
+    raise ValueError(f"{config.prompt!r} must be text or a list of {{role, content}} messages, not {_kind(value)}")
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+
+
+def _answer(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    raise ValueError(f"the answer must be text or a number, not {_kind(value)}")
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "empty text", bool: "a truth value", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,128 @@
+"""The synthetic web: what its pages say, and what they never say."""
+
+import itertools
+import re
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ponder.text import R1_ZERO_TEMPLATE, split_response
+from ponder_tasks import MiniWebConfig, ReasoningGymConfig
+from ponder_tasks.gym import ReasoningGym
+from ponder_tasks.mini_web import QUESTION, MiniWeb, Sum
+from ponder_tasks.split import in_split, is_held_out
+
+SUMS = st.lists(st.integers(0, 9), min_size=2, max_size=6).flatmap(
+    lambda terms: st.lists(st.sampled_from((1, -1)), min_size=len(terms) - 1, max_size=len(terms) - 1).map(
+        lambda signs: Sum(tuple(terms), tuple(signs))
+    )
+)
+EXPRESSION = re.compile(r"-?\d+(?: [+-] \d+)+")
+
+
+def pages(count=2000, **options):
+    return [example.prompt for example in MiniWeb(MiniWebConfig(documents=count, **options)).examples()]
+
+
+@given(SUMS)
+def test_each_step_of_the_working_adds_up_the_first_two_terms_and_keeps_the_rest(problem):
+    steps = problem.working()
+    assert steps[0] == problem
+    for before, after in itertools.pairwise(steps):
+        assert after.terms[0] == before.terms[0] + before.signs[0] * before.terms[1]
+        assert (after.terms[1:], after.signs) == (before.terms[2:], before.signs[1:])
+    assert steps[-1].terms == (problem.answer,)
+
+
+@given(SUMS)
+def test_the_answer_is_what_the_expression_comes_to(problem):
+    value, *rest = problem.expression.split()
+    total = int(value)
+    for operator, term in zip(rest[::2], rest[1::2], strict=True):
+        total = total + int(term) if operator == "+" else total - int(term)
+    assert total == problem.answer
+
+
+def test_a_page_is_a_function_of_the_seed_and_its_number():
+    assert pages(20) == pages(40)[:20]
+    assert pages(20) != pages(20, seed=1)
+
+
+def test_no_page_states_a_held_out_problem_not_even_as_a_step():
+    stated = [expression for page in pages(4000) for expression in EXPRESSION.findall(page.split("User: ")[-1])]
+    assert len(set(stated)) > 2000
+    assert not any(is_held_out(QUESTION.format(expression=expression), 10.0) for expression in stated)
+
+
+def test_the_web_the_training_problems_and_the_held_out_problems_never_meet():
+    def questions(split, seed):
+        options = {"min_terms": 3, "max_terms": 5, "min_digits": 1, "max_digits": 1}
+        config = ReasoningGymConfig(dataset="chain_sum", size=800, seed=seed, split=split, options=options)
+        return {example.prompt[0]["content"] for example in ReasoningGym(config).examples()}
+
+    # The same generator seed on both sides: without the split every problem would be shared.
+    train, held_out = questions("train", 1), questions("held_out", 1)
+    web = {QUESTION.format(expression=EXPRESSION.search(page.split("User: ")[-1]).group()) for page in pages(4000)}
+    assert len(train) == len(held_out) == 800
+    assert not held_out & (train | web)
+    assert train & web
+
+
+def test_the_split_holds_out_about_its_share():
+    questions = [f"{a} + {b} + {c}" for a, b, c in itertools.product(range(10), repeat=3)]
+    assert 70 < sum(in_split(question, "held_out", 10.0) for question in questions) < 130
+    assert all(in_split(question, "all", 10.0) for question in questions)
+
+
+def test_every_style_and_both_languages_occur_but_tags_are_not_the_habit():
+    found = Counter()
+    for page in pages(3000):
+        response = page.rsplit("Assistant:", 1)[-1]
+        found["tagged"] += "<think>" in response
+        found["english"] += "The answer is" in response
+        found["chinese"] += "答案是" in response
+        found["second thoughts"] += "Wait, that is wrong" in response
+        found["template"] += page.startswith(R1_ZERO_TEMPLATE[:40])
+    assert min(found.values()) > 50
+    assert found["tagged"] < 900
+    assert found["template"] > 1200
+
+
+def test_a_tagged_page_has_reasoning_and_an_answer():
+    for page in pages(500, tagged=1.0, textbooks=0.0):
+        response = split_response(page.rsplit("Assistant:", 1)[-1])
+        assert response.reasoning
+        assert re.fullmatch(r"-?\d+", response.answer)
+
+
+def test_some_bare_answers_are_wrong():
+    only_bare = pages(
+        600, bare=1.0, english=0.0, chinese=0.0, partial=0.0, second_thoughts=0.0, textbooks=0.0, wrong=0.5
+    )
+    wrong = 0
+    for page in only_bare:
+        expression = EXPRESSION.search(page).group().split()
+        terms, signs = expression[::2], [1, *(1 if sign == "+" else -1 for sign in expression[1::2])]
+        value = sum(int(term) * sign for term, sign in zip(terms, signs, strict=True))
+        wrong += (
+            int(re.findall(r"-?\d+", page[page.index(" ".join(expression)) + len(" ".join(expression)) :])[-1]) != value
+        )
+    assert 200 < wrong < 400
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"documents": 0}, "documents"),
+        ({"min_terms": 1}, "min_terms"),
+        ({"min_terms": 5, "max_terms": 4}, "max_terms"),
+        ({"tagged": 1.5}, "tagged"),
+        ({"bare": -1.0}, "bare"),
+        ({"held_out_percent": 100.0}, "held_out_percent"),
+    ],
+)
+def test_impossible_options_are_named(options, named):
+    with pytest.raises(ValueError, match=named):
+        MiniWebConfig(**options)

@@ -1,0 +1,73 @@
+"""reasoning-gym's problems and scorers."""
+
+import pytest
+
+from ponder import Completion
+from ponder.errors import InputError
+from ponder_tasks import ReasoningGymConfig, ReasoningGymRewardConfig
+from ponder_tasks.gym import ReasoningGym, ReasoningGymReward
+
+ONE_DIGIT = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
+
+
+def examples(**options):
+    config = {"dataset": "chain_sum", "size": 50, "options": ONE_DIGIT, "difficulty": "num_terms", **options}
+    return list(ReasoningGym(ReasoningGymConfig(**config)).examples())
+
+
+def test_problems_are_different_and_the_same_each_time():
+    first = examples()
+    assert first == examples()
+    assert len({example.prompt[0]["content"] for example in first}) == 50
+
+
+def test_the_difficulty_comes_from_the_problem_itself():
+    assert {example.metadata["difficulty"] for example in examples()} == {3, 4}
+
+
+def test_few_problems_are_given_once_each():
+    tiny = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
+    assert len(examples(options=tiny, size=5000)) == 200
+
+
+@pytest.mark.parametrize("dataset", ["chain_sum", "basic_arithmetic", "products", "gcd", "leg_counting"])
+def test_its_own_scorer_gives_the_gold_answer_full_marks_and_nonsense_none(dataset):
+    reward = ReasoningGymReward(ReasoningGymRewardConfig())
+    for example in examples(dataset=dataset, options={}, size=5, difficulty=None):
+        assert reward(example, Completion(f"<think> hm </think> <answer> {example.answer} </answer>")) == 1.0
+        assert reward(example, Completion("<think> hm </think> <answer> none of it </answer>")) == 0.0
+
+
+def test_partial_credit_is_passed_on_only_when_asked():
+    example = examples(dataset="leg_counting", options={}, size=1, difficulty=None)[0]
+    nearly = Completion(f"it is {example.answer} or so")
+    assert ReasoningGymReward(ReasoningGymRewardConfig())(example, nearly) == 0.0
+    assert 0 <= ReasoningGymReward(ReasoningGymRewardConfig(partial_credit=True))(example, nearly) <= 1
+
+
+def test_the_scorer_abstains_on_other_tasks_examples():
+    from ponder import Example
+
+    assert ReasoningGymReward(ReasoningGymRewardConfig())(Example("1 + 1?", "2"), Completion("2")) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"dataset": "chain_sums"}, "did you mean 'chain_sum'"),
+        ({"options": {"min_term": 2}}, "no option 'min_term'; did you mean 'min_terms'"),
+        ({"options": {"min_terms": 5, "max_terms": 2}}, "refuses the options"),
+    ],
+)
+def test_wrong_options_are_said_before_any_training(options, complaint):
+    with pytest.raises(InputError, match=complaint):
+        examples(**options)
+
+
+def test_a_split_that_leaves_nothing_is_said():
+    with pytest.raises(InputError, match="no problem for the split 'held_out'"):
+        examples(
+            split="held_out",
+            held_out_percent=0.0,
+            options={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1},
+        )
