@@ -1,9 +1,16 @@
 """The DeepSeek-R1 recipe as plugins: the names that plugins and programs build on."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ponder.components import EARLIER, Component, RewardConfig, lazy, passthrough, ref, refs
 from ponder.hookspecs import hookimpl
 from ponder.interfaces import BatchReward, Loss, Policy, Reward, Sampler, Stage, Task, Tracker
 from ponder.types import Completion, Example, LossInputs, LossOutput, Message, Rollout, StageResult
+
+if TYPE_CHECKING:
+    from ponder.context import StageContext
+    from ponder.rubric import Rubric
 
 __all__ = [
     "EARLIER",
@@ -19,8 +26,10 @@ __all__ = [
     "Reward",
     "RewardConfig",
     "Rollout",
+    "Rubric",
     "Sampler",
     "Stage",
+    "StageContext",
     "StageResult",
     "Task",
     "Tracker",
@@ -30,3 +39,12 @@ __all__ = [
     "ref",
     "refs",
 ]
+
+# Imported when first asked for: what stands behind them would triple the time that `ponder --help` takes.
+_LAZY = {"StageContext": "ponder.context", "Rubric": "ponder.rubric"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'ponder' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -20,7 +20,10 @@ hookimpl = pluggy.HookimplMarker("ponder")
 
 @hookspec
 def ponder_policies() -> Iterable[Component[Policy]]:
-    """Policies: `build(config, checkpoint: Path | None = None, seed: int = 0)`; `checkpoint` is a directory written by `save`."""
+    """Policies: `build(config, checkpoint: Path | None, seed: int, task: Callable[[str], Task])`.
+
+    `checkpoint` is a directory that `save` has written, or None; `seed` is for initial weights; `task` gives the task of a name.
+    """
     yield from ()
 
 

@@ -45,7 +45,10 @@ class Task(Protocol):
 
 @runtime_checkable
 class Reward(Protocol):
-    """Scores one completion. Pure and picklable: it runs in another process, in any order."""
+    """Scores one completion. Pure and picklable: it runs in another process, in any order.
+
+    May have a method `warm_up()`, called once in that process before anything is timed.
+    """
 
     def __call__(self, example: Example, completion: Completion) -> float | None:
         """The score, or None to abstain."""

@@ -1,0 +1,125 @@
+"""From a step's scored completions to its optimizer updates, with nothing computed that can be known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from ponder.errors import StageError
+from ponder.hf import clip_gradients, set_learning_rate
+from ponder.interfaces import Loss, Policy
+from ponder.randomness import derive_seed
+from ponder_grpo.config import GrpoConfig
+from ponder_grpo.forward import reader_of
+from ponder_grpo.reference import Reference
+from ponder_grpo.rows import Row
+from ponder_grpo.schedule import learning_rate, minibatch_groups
+from ponder_grpo.update import PassOptions, accumulate_gradients, completion_logprobs, needs_gradient
+
+
+@dataclass
+class Counters:
+    """What a run remembers besides its weights."""
+
+    skipped_in_a_row: int = 0
+    """Updates with a non-finite loss or gradient since the last good one."""
+    silent_in_a_row: int = 0
+    """Steps since the last one in which some group's scores differed."""
+    recent: list[dict[str, float]] = field(default_factory=list)
+    """Metrics of the last steps."""
+
+
+@dataclass
+class Engine:
+    """Updates a policy from rows; `reference` is None when the loss needs none."""
+
+    policy: Policy
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+    reference: Reference | None
+    config: GrpoConfig
+    counters: Counters
+    seed: int
+    temperature: float
+    max_tokens: int
+    """The sampler's length limit; 0 when it has none."""
+
+    def learn(self, step: int, rows: Sequence[Row]) -> dict[str, float]:
+        """All updates of a step; returns the mean of their metrics. Rows of a group carry the group's place in the step."""
+        # Dropout, where a model has it, must draw the same after an interruption.
+        torch.manual_seed(derive_seed(self.seed, "dropout", step))
+        set_learning_rate(self.optimizer, learning_rate(self.config, step))
+        self.policy.model.train()
+        rows = self._with_known_logprobs(step, rows)
+        reports = []
+        for update, groups in enumerate(minibatch_groups(self.config, self.seed, step)):
+            chosen = set(groups)
+            batch = [row for row in rows if row.group in chosen]
+            if any(needs_gradient(row, self.loss) for row in batch):
+                reports.append(self._update(batch if update == 0 else [_without_sampled(row) for row in batch]))
+        return self._summary(step, reports)
+
+    def _with_known_logprobs(self, step: int, rows: Sequence[Row]) -> list[Row]:
+        """Give rows the old and reference log-probabilities that the updates cannot get for nothing."""
+        rows = list(rows)
+        if self.config.updates_per_step > 1:
+            rows = self._with_old(rows)
+        if self.reference is not None:
+            self.reference.prepare(step)
+            if not self.reference.is_current(step):
+                known = self.reference.logprobs(rows, self._options)
+                rows = [replace(row, reference_logprobs=known[row.index]) for row in rows]
+        return rows
+
+    def _with_old(self, rows: list[Row]) -> list[Row]:
+        if all(row.sampled_logprobs is not None for row in rows):
+            return [replace(row, old_logprobs=torch.tensor(row.sampled_logprobs, dtype=torch.float32)) for row in rows]
+        known = completion_logprobs(reader_of(self.policy), rows, self._options)
+        return [replace(row, old_logprobs=known[row.index]) for row in rows]
+
+    def _update(self, rows: Sequence[Row]) -> dict[str, float] | None:
+        """One optimizer update; None, with the weights untouched, when the loss or the gradient is not finite."""
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics = accumulate_gradients(reader_of(self.policy), rows, self.loss, self.max_tokens, self._options)
+        norm = clip_gradients(self.policy.model.parameters(), self.config.max_grad_norm)
+        if not (math.isfinite(metrics["loss"]) and math.isfinite(norm)):
+            self._skip()
+            return None
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.policy.version += 1
+        self.counters.skipped_in_a_row = 0
+        return {**metrics, "grad_norm": norm}
+
+    def _skip(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        self.counters.skipped_in_a_row += 1
+        if self.counters.skipped_in_a_row >= self.config.max_skipped:
+            raise StageError(
+                f"the loss or its gradient was not finite in {self.counters.skipped_in_a_row} updates in a row; none of them "
+                "touched the weights, and the last checkpoint is whole. Lower learning_rate or the loss's epsilon_high, "
+                "or raise max_skipped to wait longer"
+            )
+
+    def _summary(self, step: int, reports: Sequence[dict[str, float] | None]) -> dict[str, float]:
+        good = [report for report in reports if report is not None]
+        names = dict.fromkeys(name for report in good for name in report)
+        means = {name: _mean([report[name] for report in good if name in report]) for name in names}
+        counts = {"updates": float(len(good)), "skipped_updates": float(len(reports) - len(good))}
+        return {**means, **counts, "learning_rate": learning_rate(self.config, step)}
+
+    @property
+    def _options(self) -> PassOptions:
+        return PassOptions(self.temperature, self.config.micro_batch_tokens)
+
+
+def _without_sampled(row: Row) -> Row:
+    """After the first update the sampler's weights are no longer the policy's, and a gap between them means nothing."""
+    return replace(row, sampled_logprobs=None)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

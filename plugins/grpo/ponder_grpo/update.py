@@ -1,0 +1,120 @@
+"""The gradient of one update, and log-probabilities without one: micro-batch by micro-batch, whatever the size of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ponder.interfaces import Loss
+from ponder.types import LossInputs
+from ponder_grpo.forward import PromptPass, PromptReader
+from ponder_grpo.packing import micro_batches, prompt_chunks
+from ponder_grpo.rows import Row, count_tokens, pad, pad_values
+
+
+@dataclass(frozen=True, slots=True)
+class BatchShape:
+    """What the loss of a micro-batch is normalised by: counts of the whole update, rows that are not computed included."""
+
+    rows: int
+    tokens: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassOptions:
+    """How log-probabilities are computed."""
+
+    temperature: float
+    micro_batch_tokens: int
+
+
+def needs_gradient(row: Row, loss: Loss) -> bool:
+    """Whether a row can move the weights: without a KL term, one whose advantage is 0 cannot.
+
+    A loss that also learns from such rows says so with a true `needs_every_row` attribute.
+    """
+    every = getattr(loss, "needs_every_row", False) or needs_reference(loss)
+    return len(row.completion) > 0 and (every or row.advantage != 0)
+
+
+def needs_reference(loss: Loss) -> bool:
+    """Whether the loss asks for the reference policy's log-probabilities."""
+    return bool(getattr(loss, "needs_reference", False))
+
+
+def accumulate_gradients(
+    read: PromptReader, rows: Sequence[Row], loss: Loss, max_tokens: int, options: PassOptions
+) -> dict[str, float]:
+    """Add the gradient of the loss over `rows` to the parameters' and return the loss and its metrics.
+
+    Neither depends on micro-batching, padding or the order of rows. `sampler_gap` is the mean distance, in nats, between the
+    model's log-probabilities and the sampler's.
+    """
+    shape = BatchShape(len(rows), count_tokens(rows), max_tokens)
+    learnt = [row for row in rows if needs_gradient(row, loss)]
+    gap_tokens = count_tokens(learnt)
+    totals: dict[str, Tensor] = {"loss": torch.zeros(())}
+    for prompts, batch, places in _passes(read, learnt, options):
+        inputs = _loss_inputs(
+            prompts.logprobs(places, [row.completion for row in batch]), batch, shape, needs_reference(loss)
+        )
+        output = loss(inputs)
+        output.loss.backward()
+        shares = {"loss": output.loss.detach(), **output.metrics, **_sampler_gap(inputs, batch, gap_tokens)}
+        totals = {name: totals.get(name, 0.0) + share for name, share in shares.items()}
+    return {name: float(total) for name, total in totals.items()}
+
+
+@torch.no_grad()
+def completion_logprobs(read: PromptReader, rows: Sequence[Row], options: PassOptions) -> dict[int, Tensor]:
+    """Log-probabilities [tokens] of each row's completion, by the row's index."""
+    scored = {row.index: torch.zeros(0) for row in rows}
+    for prompts, batch, places in _passes(read, [row for row in rows if row.completion], options):
+        logprobs = prompts.logprobs(places, [row.completion for row in batch])
+        for row, values in zip(batch, logprobs, strict=True):
+            scored[row.index] = values[: len(row.completion)].clone()
+    return scored
+
+
+def _passes(
+    read: PromptReader, rows: Sequence[Row], options: PassOptions
+) -> Iterator[tuple[PromptPass, list[Row], list[int]]]:
+    """Every micro-batch with the pass that read its prompts and its rows' places in it; finishes each pass's backward."""
+    budget = options.micro_batch_tokens
+    for chunk in prompt_chunks(rows, budget):
+        place_of = {group: place for place, group in enumerate(dict.fromkeys(row.group for row in chunk))}
+        prompt_of = {row.group: row.prompt for row in chunk}
+        prompts = read([prompt_of[group] for group in place_of], options.temperature)
+        for indices in micro_batches([len(row.completion) for row in chunk], budget):
+            batch = [chunk[index] for index in indices]
+            yield prompts, batch, [place_of[row.group] for row in batch]
+        prompts.backward()
+
+
+def _loss_inputs(logprobs: Tensor, batch: Sequence[Row], shape: BatchShape, with_reference: bool) -> LossInputs:
+    _, mask = pad([row.completion for row in batch], logprobs.device)
+    old = [row.old_logprobs for row in batch if row.old_logprobs is not None]
+    old_logprobs = pad_values(old, mask) if old else logprobs.detach()
+    reference = [row.reference_logprobs for row in batch if row.reference_logprobs is not None]
+    return LossInputs(
+        logprobs=logprobs,
+        old_logprobs=old_logprobs,
+        reference_logprobs=(pad_values(reference, mask) if reference else old_logprobs) if with_reference else None,
+        advantages=torch.tensor([row.advantage for row in batch], dtype=torch.float32, device=logprobs.device),
+        mask=mask,
+        batch_rows=shape.rows,
+        batch_tokens=shape.tokens,
+        max_tokens=shape.max_tokens,
+    )
+
+
+def _sampler_gap(inputs: LossInputs, batch: Sequence[Row], tokens: int) -> dict[str, Tensor]:
+    sampled = [torch.tensor(row.sampled_logprobs) for row in batch if row.sampled_logprobs is not None]
+    if len(sampled) < len(batch):
+        return {}
+    distance = (inputs.logprobs.detach() - pad_values(sampled, inputs.mask)).abs()
+    return {"sampler_gap": torch.where(inputs.mask, distance, 0.0).sum() / tokens}
