@@ -43,7 +43,7 @@ TINY = {
 
 MINI = {
     "hidden_size": 128,
-    "num_hidden_layers": 4,
+    "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "kv_lora_rank": 64,

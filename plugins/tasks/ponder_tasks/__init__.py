@@ -77,7 +77,7 @@ class MiniWebConfig:
     """Share of pages that are textbooks: plain questions, full working. The others are posts in the words of the R1-Zero template."""
     tagged: float = 0.12
     """Share of posts whose response uses the tags <think> and <answer>."""
-    bare: float = 0.55
+    bare: float = 0.6
     """Weight of posts with a bare answer."""
     wrong: float = 0.3
     """Share of bare answers that are wrong."""

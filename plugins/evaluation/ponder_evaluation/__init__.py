@@ -1,0 +1,65 @@
+"""Stages `evaluate` (pass@k with confidence intervals, lengths, language, format) and `report` (one HTML page of a run)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ponder import EARLIER, Component, Stage, hookimpl, lazy, ref, refs
+from ponder.text import Language
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Answer every problem of a task several times and count, as R1 was measured: sampled, never greedy."""
+
+    policy: str = ref("policy")
+    """The policy to evaluate, or the stage that made it."""
+    task: str = ref("task")
+    """The problems; each needs an answer."""
+    rewards: list[str] = refs("reward", default=["accuracy"])
+    """The first decides what is correct; the mean of each is reported as `rewards/<name>`."""
+    correct_at: float = 1.0
+    """A completion is correct when the first reward gives it this score or more."""
+    samples: int = 16
+    """Completions per problem, k in pass@1 = mean over k."""
+    sampler: str = ref("sampler", default={"type": "fast", "temperature": 0.6, "top_p": 0.95})
+    """How completions are drawn."""
+    max_examples: int | None = None
+    """Take only the first so many problems; None takes all."""
+    pass_at: list[int] = field(default_factory=list)
+    """The k of the pass@k to report besides pass@1, each at most `samples`; empty means `samples` alone."""
+    language: Language = "en"
+    """The language whose share of the words is `language_consistency`."""
+    examples_per_chunk: int = 32
+    """Problems sampled at once; an interrupted evaluation continues after the last whole chunk."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "examples_per_chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.max_examples is not None and self.max_examples < 1:
+            raise ValueError("max_examples must be at least 1, or null for all")
+        if any(not 1 <= k <= self.samples for k in self.pass_at):
+            raise ValueError(f"pass_at must lie between 1 and samples ({self.samples}), not {self.pass_at}")
+
+    def plan(self) -> str:
+        """What is going to be sampled, in one sentence."""
+        problems = "all problems" if self.max_examples is None else f"up to {self.max_examples} problems"
+        return f"{problems} of {self.task} x {self.samples} samples, {self.examples_per_chunk} problems at a time"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """One self-contained HTML page about a run: before and after, curves, examples."""
+
+    stages: list[str] = refs("stage", default=EARLIER)
+    """The stages to tell about; by default all that stand before this one."""
+    title: str | None = None
+    """The page's heading; None takes the recipe's name."""
+
+
+@hookimpl
+def ponder_stages() -> Iterator[Component[Stage]]:
+    yield Component("evaluate", EvaluateConfig, lazy("ponder_evaluation.evaluate:EvaluateStage"))
+    yield Component("report", ReportConfig, lazy("ponder_evaluation.report:ReportStage"))

@@ -1,0 +1,99 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ponder import Completion, Example, Rollout
+from ponder.rubric import Score
+from ponder_evaluation.samples import difficulty_of, is_formatted, make_sample, readable, write_samples
+
+EXAMPLE = Example("1 + 1 =", "2")
+
+
+def sample(text, verdict=1.0, **fields):
+    score = Score(verdict, {"accuracy": verdict}, {"accuracy": "ok"})
+    return make_sample(Rollout(EXAMPLE, Completion(text, **fields), 3), score, "accuracy", 1.0, "en")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>1 + 1 is 2</think><answer>2</answer>",
+        " <think> line\nline </think>\n\n<answer> 2 </answer>\n",
+    ],
+)
+def test_reasoning_then_answer_is_the_format(text):
+    assert is_formatted(EXAMPLE, Completion(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2",
+        "<answer>2</answer>",
+        "<think>so</think>2",
+        "<think>so</think><answer>2</answer> and more",
+        "before <think>so</think><answer>2</answer>",
+        "<think>so</think> between <answer>2</answer>",
+        "<think>so<think></think><answer>2</answer>",
+        "<think>so</think><answer>2</answer><answer>3</answer>",
+        "<think></think><answer>2</answer>",
+        "<think>so</think><answer> </answer>",
+        "<answer>2</answer><think>so</think>",
+    ],
+)
+def test_anything_else_is_not(text):
+    assert not is_formatted(EXAMPLE, Completion(text))
+
+
+def test_a_tag_at_the_end_of_a_plain_prompt_counts_as_the_responses_own():
+    example = Example("1 + 1 = <think>\n", "2")
+    assert is_formatted(example, Completion("so</think><answer>2</answer>"))
+    assert is_formatted(example, Completion("<think>so</think><answer>2</answer>"))
+
+
+def test_a_sample_carries_what_was_measured():
+    made = sample("Wait, it is two", token_ids=(1, 2, 3), finish_reason="length")
+    assert (made.problem, made.correct, made.length, made.truncated) == (3, True, 3, True)
+    assert (made.reflections, made.language, made.mixed) == (1, 1.0, False)
+    assert made.scores == {"accuracy": 1.0}
+
+
+def test_a_score_below_the_threshold_is_wrong():
+    assert not sample("2", verdict=0.99).correct
+
+
+def test_no_score_is_wrong_and_marked():
+    made = sample("2", verdict=None)
+    assert (made.correct, made.scored) == (False, False)
+
+
+def test_an_empty_completion_has_no_vote_and_no_words():
+    made = sample("")
+    assert (made.vote, made.language, made.formatted) == (None, None, False)
+
+
+def test_votes_do_not_hang_on_spaces():
+    assert sample("<answer> 1\n 2 </answer>").vote == sample("<answer>1 2</answer>").vote == "1 2"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(4, "4"), ("hard", "hard"), ({"terms": 2}, None), (None, None), (True, None)]
+)
+def test_a_difficulty_is_a_word_or_a_number(value, expected):
+    assert difficulty_of(Example("?", "!", {"difficulty": value})) == expected
+
+
+def test_a_lone_message_reads_as_its_content():
+    assert readable([{"role": "user", "content": "1 + 1"}]) == "1 + 1"
+    assert readable([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]) == "system: s\nuser: u"
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_any_completion_is_written_and_read_back(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "samples.jsonl"
+    write_samples(path, [sample(text)])
+    (line,) = path.read_bytes().splitlines()
+    assert json.loads(line)["completion"] == text
