@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -66,6 +68,16 @@ def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> 
 def _chosen_logprobs(rows: Tensor, chosen: Tensor, temperature: float) -> Tensor:
     scaled = rows.float() if temperature == 1.0 else rows.float() / temperature
     return scaled.gather(1, chosen[:, None]).squeeze(1) - scaled.logsumexp(1)
+
+
+@contextmanager
+def quiet_files() -> Iterator[None]:
+    """Keep transformers' own progress bars for reading and writing weights out of ours."""
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.enable_progress_bar()
 
 
 class Decoder(Protocol):

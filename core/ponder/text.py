@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from ponder.types import Example, Prompt
+
 Language: TypeAlias = Literal["en", "zh"]
 
 THINK_OPEN: Final = "<think>"
@@ -47,6 +49,36 @@ def split_response(text: str) -> Response:
     if answer is None:
         answer = _after_reasoning(text) or None
     return Response(_reasoning(text), answer)
+
+
+def readable_prompt(prompt: Prompt) -> str:
+    """A prompt as people read it: text as it is, of a single message its content, of several each with its role."""
+    if isinstance(prompt, str):
+        return prompt
+    if len(prompt) == 1:
+        return prompt[0]["content"]
+    return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
+
+
+def is_well_formed(text: str) -> bool:
+    """Whether the text is `<think>…</think> <answer>…</answer>` and nothing else, both parts saying something.
+
+    Each tag stands once and in this order; whitespace may stand around the two parts.
+    """
+    # At most five splits: what a longer row of tags looks like does not matter, and hostile text costs no more than this.
+    pieces = _FORMAT_TAG.split(text, maxsplit=5)
+    if pieces[1::2] != [THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE]:
+        return False
+    before, reasoning, between, answer, after = (piece.strip() for piece in pieces[::2])
+    return bool(reasoning and answer) and not (before or between or after)
+
+
+def with_prefill(example: Example, text: str, *, is_prefilled: bool = False) -> str:
+    """The response with the `<think>` that its prompt held in front, where the prompt visibly ends with one or is said to."""
+    response = text.lstrip()
+    if response.startswith(THINK_OPEN) or not (is_prefilled or _prompt_opens(example)):
+        return response
+    return THINK_OPEN + response
 
 
 def extract_answer(text: str) -> str:
@@ -94,6 +126,13 @@ def reflective_words(text: str) -> int:
     English words count whole and in any case (wait, mistake, however, but, retry, error, verify, wrong, evaluate, check).
     """
     return len(_REFLECTIVE.findall(text))
+
+
+def _prompt_opens(example: Example) -> bool:
+    prompt = example.prompt
+    if isinstance(prompt, str):
+        return prompt.rstrip().endswith(THINK_OPEN)
+    return bool(prompt) and prompt[-1]["role"] == "assistant" and prompt[-1]["content"].rstrip().endswith(THINK_OPEN)
 
 
 def _reasoning(text: str) -> str | None:
@@ -164,6 +203,7 @@ def _outside_blocks(text: str) -> Iterator[str]:
     yield text[position:]
 
 
+_FORMAT_TAG = re.compile(r"(</?think>|</?answer>)")
 _ANSWER_TAG = re.compile(r"</?answer>")
 _BRACE = re.compile(r"\\boxed ?\{|\\.|[{}]", re.DOTALL)
 

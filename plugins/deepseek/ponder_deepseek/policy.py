@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, DeepseekV3ForCausalLM, PreTrainedTokeniz
 
 from ponder import Task
 from ponder.errors import InputError
-from ponder.hf import render_prompt
+from ponder.hf import quiet_files, render_prompt
 from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.balancing import RouterBalancer
 from ponder_deepseek.decoding import LatentDecoder
@@ -40,7 +40,8 @@ class DeepseekPolicy:
 
     def save(self, directory: Path) -> None:
         """Write safetensors, tokenizer and chat template, loadable by plain transformers."""
-        self.model.save_pretrained(directory)
+        with quiet_files():
+            self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 
     def balancer(self) -> RouterBalancer | None:
@@ -81,7 +82,10 @@ def _new_model(config: DeepseekConfig, vocab_size: int, seed: int) -> DeepseekV3
 
 
 def _load_model(checkpoint: Path) -> DeepseekV3ForCausalLM:
-    return _with_fast_experts(DeepseekV3ForCausalLM.from_pretrained(checkpoint, dtype="auto", local_files_only=True))
+    with quiet_files():
+        return _with_fast_experts(
+            DeepseekV3ForCausalLM.from_pretrained(checkpoint, dtype="auto", local_files_only=True)
+        )
 
 
 def _load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerBase:

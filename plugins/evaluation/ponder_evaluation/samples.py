@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,22 +11,17 @@ from typing import Final
 from ponder import Completion, Example, Rollout
 from ponder.rubric import Score
 from ponder.text import (
-    ANSWER_CLOSE,
-    ANSWER_OPEN,
-    THINK_CLOSE,
-    THINK_OPEN,
     Language,
     extract_answer,
+    is_well_formed,
     language_share,
     mixes_languages,
+    readable_prompt,
     reflective_words,
+    with_prefill,
 )
-from ponder.types import Prompt
 
 LONGEST_VOTE: Final = 200
-
-_TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
-_R1_FORMAT = re.compile(r"\s*<think>(?P<reasoning>.*)</think>\s*<answer>(?P<answer>.*)</answer>\s*", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +59,7 @@ def make_sample(rollout: Rollout, score: Score, judge: str, correct_at: float, l
     return Sample(
         problem=rollout.group,
         difficulty=difficulty_of(example),
-        prompt=readable(example.prompt),
+        prompt=readable_prompt(example.prompt),
         answer=example.answer,
         completion=completion.text,
         correct=verdict is not None and verdict >= correct_at,
@@ -73,7 +67,7 @@ def make_sample(rollout: Rollout, score: Score, judge: str, correct_at: float, l
         scores=dict(score.parts),
         length=len(completion.token_ids),
         truncated=completion.finish_reason == "length",
-        formatted=is_formatted(example, completion),
+        formatted=is_well_formed(with_prefill(example, completion.text)),
         language=language_share(completion.text, language),
         mixed=mixes_languages(completion.text),
         reflections=reflective_words(completion.text),
@@ -86,28 +80,6 @@ def difficulty_of(example: Example) -> str | None:
     value = example.metadata.get("difficulty")
     is_usable = isinstance(value, str | int | float) and not isinstance(value, bool)
     return str(value) if is_usable else None
-
-
-def is_formatted(example: Example, completion: Completion) -> bool:
-    """Whether the response is reasoning in think tags, then an answer in answer tags, each tag once, and nothing else.
-
-    A `<think>` at the end of a plain prompt counts as the response's own.
-    """
-    text = completion.text
-    prompt_opens = isinstance(example.prompt, str) and example.prompt.rstrip().endswith(THINK_OPEN)
-    if prompt_opens and not text.lstrip().startswith(THINK_OPEN):
-        text = THINK_OPEN + text
-    parts = _R1_FORMAT.fullmatch(text) if all(text.count(tag) == 1 for tag in _TAGS) else None
-    return parts is not None and all(part.strip() for part in parts.groups())
-
-
-def readable(prompt: Prompt) -> str:
-    """A prompt as text: a lone user message is its content, a conversation has a line per turn."""
-    if isinstance(prompt, str):
-        return prompt
-    if len(prompt) == 1:
-        return prompt[0]["content"]
-    return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
 def write_samples(path: Path, samples: Sequence[Sample]) -> None:

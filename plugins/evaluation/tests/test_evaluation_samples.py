@@ -6,14 +6,15 @@ from hypothesis import strategies as st
 
 from ponder import Completion, Example, Rollout
 from ponder.rubric import Score
-from ponder_evaluation.samples import difficulty_of, is_formatted, make_sample, readable, write_samples
+from ponder.text import readable_prompt
+from ponder_evaluation.samples import difficulty_of, make_sample, write_samples
 
 EXAMPLE = Example("1 + 1 =", "2")
 
 
-def sample(text, verdict=1.0, **fields):
+def sample(text, verdict=1.0, example=EXAMPLE, **fields):
     score = Score(verdict, {"accuracy": verdict}, {"accuracy": "ok"})
-    return make_sample(Rollout(EXAMPLE, Completion(text, **fields), 3), score, "accuracy", 1.0, "en")
+    return make_sample(Rollout(example, Completion(text, **fields), 3), score, "accuracy", 1.0, "en")
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def sample(text, verdict=1.0, **fields):
     ],
 )
 def test_reasoning_then_answer_is_the_format(text):
-    assert is_formatted(EXAMPLE, Completion(text))
+    assert sample(text).formatted
 
 
 @pytest.mark.parametrize(
@@ -45,13 +46,13 @@ def test_reasoning_then_answer_is_the_format(text):
     ],
 )
 def test_anything_else_is_not(text):
-    assert not is_formatted(EXAMPLE, Completion(text))
+    assert not sample(text).formatted
 
 
 def test_a_tag_at_the_end_of_a_plain_prompt_counts_as_the_responses_own():
     example = Example("1 + 1 = <think>\n", "2")
-    assert is_formatted(example, Completion("so</think><answer>2</answer>"))
-    assert is_formatted(example, Completion("<think>so</think><answer>2</answer>"))
+    assert sample("so</think><answer>2</answer>", example=example).formatted
+    assert sample("<think>so</think><answer>2</answer>", example=example).formatted
 
 
 def test_a_sample_carries_what_was_measured():
@@ -87,8 +88,10 @@ def test_a_difficulty_is_a_word_or_a_number(value, expected):
 
 
 def test_a_lone_message_reads_as_its_content():
-    assert readable([{"role": "user", "content": "1 + 1"}]) == "1 + 1"
-    assert readable([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]) == "system: s\nuser: u"
+    assert readable_prompt([{"role": "user", "content": "1 + 1"}]) == "1 + 1"
+    assert (
+        readable_prompt([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]) == "system: s\nuser: u"
+    )
 
 
 @given(st.text(st.characters(exclude_categories=())))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ponder.journal import Journal
-from ponder.types import Prompt
+from ponder.text import readable_prompt
 from ponder_grpo.rollouts import Drawn
 
 ROWS_PER_STEP = 4
@@ -53,7 +53,7 @@ def _row(drawn: Drawn, index: int) -> dict[str, object]:
     rollout, score = drawn.rollouts[index], drawn.scores[index]
     return {
         "group": rollout.group,
-        "prompt": _readable(rollout.example.prompt),
+        "prompt": readable_prompt(rollout.example.prompt),
         "answer": rollout.example.answer,
         "completion": rollout.completion.text,
         "tokens": len(rollout.completion.token_ids),
@@ -61,11 +61,3 @@ def _row(drawn: Drawn, index: int) -> dict[str, object]:
         "score": score.total,
         **{f"rewards/{name}": value for name, value in score.parts.items()},
     }
-
-
-def _readable(prompt: Prompt) -> str:
-    return (
-        prompt
-        if isinstance(prompt, str)
-        else "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
-    )

@@ -19,10 +19,14 @@ from ponder_mlflow.tables import read_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
 
     from ponder_mlflow import MlflowConfig
 
 LOGGED_TABLES: Final = "mlflow.loggedArtifacts"
+LARGEST_BATCH: Final = 1000
+"""Metrics that MLflow takes in one call."""
+SECONDS_BETWEEN_BATCHES: Final = 2.0
 STATUSES: Final = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 # By default MLflow waits four minutes for a server that refuses and sixteen for one that never answers.
@@ -50,9 +54,12 @@ class MlflowTracker:
         self._runs = runs.absolute()
         # A run that could not be opened is None: what belongs to it is left out, and the runs around it stay right.
         self._open: list[str | None] = []
+        self._waiting: list[Metric] = []
+        self._flushed = time.monotonic()
 
     def start(self, name: str, params: Mapping[str, object]) -> None:
         """Open a run, nested in the one that is open, with its parameters flattened to dotted names."""
+        self._flush()
         parent = next((run for run in reversed(self._open) if run), None)
         self._open.append(None)
         with _told_to_the_user():
@@ -60,25 +67,29 @@ class MlflowTracker:
             self._log_parameters(run, params)
 
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log the finite ones among the metrics; MLflow would store infinity as 1.8e308."""
+        """Log the finite ones among the metrics; MLflow would store infinity as 1.8e308.
+
+        They are gathered and sent every other second: a call costs MLflow the same for one number as for hundreds.
+        """
         from mlflow.entities import Metric
 
+        if not self._innermost():
+            return
         now = _milliseconds()
-        points = [
+        self._waiting += [
             Metric(metric_name(name), float(value), now, step or 0)
             for name, value in metrics.items()
             if math.isfinite(value)
         ]
-        run = self._innermost()
-        if run and points:
-            with _told_to_the_user():
-                self._client.log_batch(run, metrics=points)
+        if time.monotonic() - self._flushed >= SECONDS_BETWEEN_BATCHES:
+            self._flush()
 
     def artifact(self, path: Path) -> None:
         """Keep a file; JSON Lines become a table, which MLflow shows and compares between runs."""
         run = self._innermost()
         if not run:
             return
+        self._flush()
         with _told_to_the_user():
             if path.suffix == ".jsonl":
                 self._log_table(run, path)
@@ -87,19 +98,33 @@ class MlflowTracker:
 
     def finish(self, status: str) -> None:
         """Close the innermost run with MLflow's name of the status."""
-        run = self._open.pop() if self._open else None
+        try:
+            self._flush()
+        finally:
+            self._waiting.clear()
+            run = self._open.pop() if self._open else None
         if run:
             with _told_to_the_user():
                 self._client.set_terminated(run, STATUSES.get(status, "FAILED"))
+
+    def _flush(self) -> None:
+        """Send what has gathered for the innermost run; what MLflow does not take stays for the next time."""
+        run = self._innermost()
+        while run and self._waiting:
+            with _told_to_the_user():
+                self._client.log_batch(run, metrics=self._waiting[:LARGEST_BATCH])
+            del self._waiting[:LARGEST_BATCH]
+        self._flushed = time.monotonic()
 
     @cached_property
     def _client(self) -> MlflowClient:
         for name, value in CLIENT_SETTINGS.items():
             os.environ.setdefault(name, value)
-        # Its migrations are told line by line, in the midst of the progress bars.
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         from mlflow import MlflowClient
+
+        # Its migrations are told line by line, in the midst of the progress bars; importing it sets these levels.
+        for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
         self._runs.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=self._uri)

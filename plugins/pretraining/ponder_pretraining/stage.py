@@ -132,6 +132,11 @@ def tensors(rows: Sequence[Sequence[list[int]]], length: int, pad: int) -> tuple
     return inputs, labels
 
 
+def count_labels(labels: Tensor) -> int:
+    """How many labels count in the loss."""
+    return int(labels.ne(IGNORED).sum())
+
+
 def next_token_loss(model: torch.nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy in nats over the labels that count; all of [rows, length]."""
     # Padding stands at the end of a row, where causal attention keeps it from the rest: no mask is needed.

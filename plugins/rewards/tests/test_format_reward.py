@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ponder import Completion, Example
-from ponder.text import split_response
+from ponder.text import is_well_formed, split_response
 from ponder_rewards import FormatConfig
-from ponder_rewards.format import Format, is_well_formed
+from ponder_rewards.format import Format
 
 GOOD = "<think>2+2=4</think> <answer>4</answer>"
 tags = st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "x", " ", "\n"])

@@ -69,40 +69,40 @@ class MiniWebConfig:
     """Seed of the generator."""
     min_terms: int = 2
     """Terms of the shortest sums."""
-    max_terms: int = 5
+    max_terms: int = 4
     """Terms of the longest sums."""
     held_out_percent: float = 10.0
-    """How much of all problems no page asks; the same split as in `reasoning_gym`."""
+    """How much of all problems no page states, not even as a step; the same split as in `reasoning_gym`."""
     textbooks: float = 0.5
     """Share of pages that are textbooks: plain questions, full working. The others are posts in the words of the R1-Zero template."""
     tagged: float = 0.12
     """Share of posts whose response uses the tags <think> and <answer>."""
-    bare: float = 0.6
-    """Weight of posts with a bare answer."""
+    bare: float = 0.85
+    """Share of posts without tags that give nothing but an answer."""
+    tagged_bare: float = 0.3
+    """Share of posts with tags that give nothing but an answer."""
     wrong: float = 0.3
-    """Share of bare answers that are wrong."""
-    english: float = 0.16
-    """Weight of pages with full English working."""
-    chinese: float = 0.14
-    """Weight of pages with full Chinese working."""
-    partial: float = 0.1
-    """Weight of posts with part of the working, some of them wrong."""
-    second_thoughts: float = 0.05
-    """Weight of pages that make a slip, notice it and put it right."""
+    """Share of answers without any working that are wrong."""
+    english: float = 0.4
+    """Weight of English working among worked pages."""
+    chinese: float = 0.35
+    """Weight of Chinese working among worked pages."""
+    partial: float = 0.2
+    """Weight of working that breaks off, with an answer that often is wrong, among worked posts."""
+    second_thoughts: float = 0.1
+    """Weight of working with a slip that is noticed and put right, among worked pages."""
 
     def __post_init__(self) -> None:
         _check_size("documents", self.documents)
         _check_percent(self.held_out_percent)
         if not 2 <= self.min_terms <= self.max_terms:
             raise ValueError(f"2 <= min_terms <= max_terms is needed, not {self.min_terms} and {self.max_terms}")
-        for name in ("textbooks", "tagged", "wrong"):
+        for name in ("textbooks", "tagged", "bare", "tagged_bare", "wrong"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
-        weights = [self.bare, self.english, self.chinese, self.partial, self.second_thoughts]
-        if min(weights) < 0 or sum(weights) <= 0:
-            raise ValueError(
-                "the weights bare, english, chinese, partial, second_thoughts must not be negative, nor all 0"
-            )
+        weights = [self.english, self.chinese, self.partial, self.second_thoughts]
+        if min(weights) < 0 or self.english + self.chinese + self.second_thoughts <= 0:
+            raise ValueError("the weights english, chinese, partial, second_thoughts must not be negative, nor all 0")
 
 
 def _check_size(name: str, size: int) -> None:

@@ -86,18 +86,20 @@ class MiniWeb:
         return is_held_out(QUESTION.format(expression=problem.expression), self._config.held_out_percent)
 
     def _textbook(self, problem: Sum, rng: random.Random) -> str:
-        styles: Sequence[Style] = (english, chinese, second_thoughts)
-        shares = (self._config.english, self._config.chinese, self._config.second_thoughts)
-        return _untagged(rng.choices(styles, shares)[0](problem, rng))
+        return _untagged(self._worked(problem, rng, (english, chinese, second_thoughts)))
 
     def _post(self, problem: Sum, rng: random.Random) -> str:
-        config = self._config
-        styles: Sequence[Style] = (bare, english, chinese, partial, second_thoughts)
-        shares = (config.bare, config.english, config.chinese, config.partial, config.second_thoughts)
-        page = rng.choices(styles, shares)[0](problem, rng)
-        if page.working is None and rng.random() < config.wrong:
-            page = Page(None, _near_miss(page.answer, rng), page.conclusion)
-        return _tagged(page, rng) if rng.random() < config.tagged else _untagged(page)
+        is_tagged = rng.random() < self._config.tagged
+        is_bare = rng.random() < (self._config.tagged_bare if is_tagged else self._config.bare)
+        if is_bare:
+            page = bare(problem, rng, is_wrong=rng.random() < self._config.wrong)
+        else:
+            page = self._worked(problem, rng, (english, chinese, partial, second_thoughts))
+        return _tagged(page, rng) if is_tagged else _untagged(page)
+
+    def _worked(self, problem: Sum, rng: random.Random, styles: Sequence[Style]) -> Page:
+        weights = [getattr(self._config, style.__name__) for style in styles]
+        return rng.choices(styles, weights)[0](problem, rng)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,10 @@ class Page:
 Style: TypeAlias = Callable[[Sum, random.Random], Page]
 
 
-def bare(problem: Sum, rng: random.Random) -> Page:
-    """Only the answer."""
-    conclusion = rng.choice(("{answer}", "{answer}", "The answer is {answer}.", "答案是 {answer}。"))
-    return Page(None, problem.answer, conclusion)
+def bare(problem: Sum, rng: random.Random, *, is_wrong: bool) -> Page:
+    """Only an answer."""
+    conclusion = rng.choice(("{answer}", "{answer}", "{answer}", "The answer is {answer}.", "答案是 {answer}。"))
+    return Page(None, _near_miss(problem.answer, rng) if is_wrong else problem.answer, conclusion)
 
 
 def english(problem: Sum, rng: random.Random) -> Page:
