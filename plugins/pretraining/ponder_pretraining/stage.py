@@ -76,6 +76,7 @@ class _Run:
     def batches(self, task: Task, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         """An endless stream of inputs and labels, [rows, length] each."""
         config, tokenizer = self._config, self._policy.tokenizer
+        check_tokenizer(tokenizer)
 
         def documents() -> Iterator[str]:
             return (_document(tokenizer, example) for example in task.examples())
@@ -113,6 +114,16 @@ class _Run:
             raise StageError(
                 f"the loss or its gradient was not finite in {self._skipped} steps in a row, up to step {step}: "
                 "lower learning_rate, lengthen warmup, or look at the documents; the weights are those before these steps"
+            )
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Raise InputError for a tokenizer that cannot say where a document ends, or fill a row."""
+    for name in ("eos_token", "pad_token"):
+        if getattr(tokenizer, name) is None:
+            raise InputError(
+                f"the policy's tokenizer has no {name}, and packed documents need one: set it, save the tokenizer "
+                "and load the policy from there"
             )
 
 

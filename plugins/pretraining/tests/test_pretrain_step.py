@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, models
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from ponder.errors import InputError
 from ponder_pretraining import PretrainConfig
-from ponder_pretraining.stage import IGNORED, learning_rate_share, next_token_loss, tensors
+from ponder_pretraining.stage import IGNORED, check_tokenizer, learning_rate_share, next_token_loss, tensors
 
 
 def config(**options):
@@ -55,6 +57,14 @@ def test_a_model_that_knows_nothing_has_the_loss_of_a_uniform_guess():
     model = LlamaForCausalLM(LlamaConfig(**sizes))
     torch.nn.init.zeros_(model.lm_head.weight)
     assert next_token_loss(model, *tensors([[[1, 2, 3, 4]]], 4, pad=0)).item() == pytest.approx(math.log(32))
+
+
+@pytest.mark.parametrize("name", ["eos_token", "pad_token"])
+def test_a_tokenizer_without_end_or_padding_is_refused_by_name(name):
+    words = Tokenizer(models.WordLevel({"<e>": 0, "<p>": 1}, unk_token="<e>"))
+    tokens = {"eos_token": "<e>", "pad_token": "<p>"} | {name: None}
+    with pytest.raises(InputError, match=f"no {name}"):
+        check_tokenizer(PreTrainedTokenizerFast(tokenizer_object=words, **tokens))
 
 
 def test_the_plan_says_the_batch_arithmetic_in_one_sentence():

@@ -73,13 +73,13 @@ class MiniWebConfig:
     """Terms of the longest sums."""
     held_out_percent: float = 10.0
     """How much of all problems no page states, not even as a step; the same split as in `reasoning_gym`."""
-    textbooks: float = 0.5
+    textbooks: float = 0.6
     """Share of pages that are textbooks: plain questions, full working. The others are posts in the words of the R1-Zero template."""
-    tagged: float = 0.12
+    tagged: float = 0.1
     """Share of posts whose response uses the tags <think> and <answer>."""
     bare: float = 0.85
     """Share of posts without tags that give nothing but an answer."""
-    tagged_bare: float = 0.3
+    tagged_bare: float = 0.1
     """Share of posts with tags that give nothing but an answer."""
     wrong: float = 0.3
     """Share of answers without any working that are wrong."""
