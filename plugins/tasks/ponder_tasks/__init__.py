@@ -75,7 +75,7 @@ class MiniWebConfig:
     """How much of all problems no page states, not even as a step; the same split as in `reasoning_gym`."""
     textbooks: float = 0.6
     """Share of pages that are textbooks: plain questions, full working. The others are posts in the words of the R1-Zero template."""
-    tagged: float = 0.1
+    tagged: float = 0.05
     """Share of posts whose response uses the tags <think> and <answer>."""
     bare: float = 0.85
     """Share of posts without tags that give nothing but an answer."""
