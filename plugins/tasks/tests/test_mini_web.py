@@ -78,7 +78,7 @@ def test_the_split_holds_out_about_its_share():
 
 def test_every_style_and_both_languages_occur_but_tags_are_not_the_habit():
     found = Counter()
-    for page in pages(3000):
+    for page in pages(6000):
         response = page.rsplit("Assistant:", 1)[-1]
         found["tagged"] += "<think>" in response
         found["english"] += "The answer is" in response
@@ -87,7 +87,7 @@ def test_every_style_and_both_languages_occur_but_tags_are_not_the_habit():
         found["template"] += page.startswith(R1_ZERO_TEMPLATE[:40])
     assert min(found.values()) > 50
     assert found["tagged"] < 300
-    assert found["template"] > 1200
+    assert found["template"] > 2000
 
 
 def test_a_tagged_page_has_reasoning_and_an_answer():
