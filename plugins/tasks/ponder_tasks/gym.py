@@ -5,18 +5,22 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
-
-import reasoning_gym
-from reasoning_gym.factory import DATASETS
 
 from ponder import Completion, Example
 from ponder.errors import InputError
 from ponder.text import extract_answer
 from ponder_tasks import ReasoningGymConfig, ReasoningGymRewardConfig
 from ponder_tasks.split import in_split
+
+with warnings.catch_warnings():
+    # One of its dependencies compares with `is` and would say so in the midst of the first run.
+    warnings.simplefilter("ignore", SyntaxWarning)
+    import reasoning_gym
+    from reasoning_gym.factory import DATASETS
 
 BATCH = 1024
 MAX_ATTEMPTS = 64
