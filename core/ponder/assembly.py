@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 from ponder.components import Component, Kind
 from ponder.entries import SECTIONS, Entry
 from ponder.errors import InputError
+from ponder.lineage import late_stages, learnt_measures
 from ponder.offers import HOOKS
 from ponder.options import check_options
 from ponder.plugins import Registry
@@ -42,6 +43,9 @@ class Assembly:
                 if kind == "stage":
                     self._scope.earlier.append(name)
         self._refuse_cycles()
+        if not self._problems.found:
+            self._refuse_stages(late_stages(self._entries))
+            self._refuse_stages(learnt_measures(self._entries))
         return self._entries
 
     def add(self, kind: Kind, name: str, node: Node, path: str) -> Entry | None:
@@ -99,6 +103,10 @@ class Assembly:
             if not is_declared and self._inline.get((kind, name), content) == content:
                 return name
         raise InputError(f"{names[-1]}: too many entries of the same name")
+
+    def _refuse_stages(self, faults: Iterable[tuple[str, str]]) -> None:
+        for name, fault in dict.fromkeys(faults):
+            self._problems.add(self._declared["stage"][name].place, f"stages.{name}", fault)
 
     def _refuse_cycles(self) -> None:
         graph = {

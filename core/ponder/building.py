@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field
+from dataclasses import Field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,44 +89,66 @@ def _names_as_given(field: Field[Any], node: Node | None, path: str) -> list[str
 
 
 def build_task(recipe: Recipe, registry: Registry, finished: Finished, name: str) -> Task:
-    """A tasks entry, or the JSON Lines file a finished stage made, read by the installed task `jsonl`."""
+    """A tasks entry, or the JSON Lines file a finished stage made, read by the installed task `jsonl`.
+
+    A component that asks for `task` gets a function from the name of a task to the task.
+    """
     task: Task
     if name in recipe.tasks:
-        task = recipe.tasks[name].component.make(recipe.tasks[name].config)
+        entry = recipe.tasks[name]
+        task = entry.component.make(entry.config, task=partial(build_task, recipe, registry, finished))
     else:
         component = registry.find("task", "jsonl")
         task = component.make(component.config(path=_product(finished, name, "task")))
     return task
 
 
-def build_sampler(recipe: Recipe, name: str) -> Sampler:
-    """A samplers entry."""
-    sampler: Sampler = _make(recipe.samplers, name, "sampler")
+def build_sampler(recipe: Recipe, name: str, changes: Mapping[str, object]) -> Sampler:
+    """A samplers entry, with some of its options replaced."""
+    entry = _entry(recipe.samplers, name, "sampler")
+    known = {field.name for field in fields(entry.config)}
+    unknown = [option for option in changes if option not in known]
+    if unknown:
+        raise InputError(
+            f"sampler {name!r} ({entry.type}) has no option {unknown[0]!r}, which is to be changed in the run"
+        )
+    sampler: Sampler = entry.component.make(replace(entry.config, **changes))
     return sampler
 
 
 def build_loss(recipe: Recipe, name: str) -> Loss:
     """A losses entry."""
-    loss: Loss = _make(recipe.losses, name, "loss")
+    entry = _entry(recipe.losses, name, "loss")
+    loss: Loss = entry.component.make(entry.config)
     return loss
 
 
-def build_rubric(recipe: Recipe, names: Sequence[str], say: Callable[[str], None]) -> Rubric:
-    """The weighted sum of these rewards entries; `say` is told what goes wrong with one."""
+def build_rubric(recipe: Recipe, finished: Finished, names: Sequence[str], say: Callable[[str], None]) -> Rubric:
+    """The weighted sum of these rewards entries; `say` is told what goes wrong with one.
+
+    A component that asks for `stage` gets a function from the name of an earlier stage to what it made.
+    """
     from ponder.rubric import NamedReward, Rubric
 
     rewards = []
     for name in names:
-        reward: Reward | BatchReward = _make(recipe.rewards, name, "reward")
-        config = recipe.rewards[name].config
-        rewards.append(NamedReward(name, config.weight, reward, config))
+        entry = _entry(recipe.rewards, name, "reward")
+        reward: Reward | BatchReward = entry.component.make(entry.config, stage=partial(finished_stage, finished))
+        rewards.append(NamedReward(name, entry.config.weight, reward, entry.config))
     return Rubric(rewards, plugin_files=recipe.plugin_files, say=say)
 
 
-def _make(section: Mapping[str, Entry], name: str, kind: str) -> Any:
+def finished_stage(finished: Finished, name: str) -> FinishedStage:
+    """An earlier stage of the run."""
+    if name not in finished:
+        raise InputError(f"stage {name!r} has not run before; have: {', '.join(finished) or 'none'}")
+    return finished[name]
+
+
+def _entry(section: Mapping[str, Entry], name: str, kind: str) -> Entry:
     if name not in section:
         raise InputError(f"no {kind} {name!r} in the recipe; have: {', '.join(section) or 'none'}")
-    return section[name].component.make(section[name].config)
+    return section[name]
 
 
 def _parent_policy(stage: Entry) -> str | None:

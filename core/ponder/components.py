@@ -95,5 +95,8 @@ class RewardConfig:
     weight: float = 1.0
     """What the score is multiplied by in the sum."""
 
+    tasks: list[str] = field(default_factory=list)
+    """Score only the examples of these parts of a `mixture`, and abstain on all others; empty scores everything."""
+
     needs_answer: ClassVar[bool] = False
     """Whether the reward compares with `Example.answer`, and so asks for a task that has answers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -51,6 +51,8 @@ class FinishedStage:
     result: StageResult
     fingerprint: str
     options: Mapping[str, object]
+    parents: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of the stages it was made from, directly or through tasks and rewards, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,9 @@ class StageContext:
         """A tasks entry, or the data that an earlier stage made."""
         return building.build_task(self._run.recipe, self._run.registry, self._finished, name)
 
-    def sampler(self, name: str) -> Sampler:
-        """A samplers entry."""
-        return building.build_sampler(self._run.recipe, name)
+    def sampler(self, name: str, **changes: object) -> Sampler:
+        """A samplers entry, with some of its options replaced; raises InputError when it has no such option."""
+        return building.build_sampler(self._run.recipe, name, changes)
 
     def loss(self, name: str) -> Loss:
         """A losses entry."""
@@ -107,7 +109,7 @@ class StageContext:
 
     def rubric(self, names: Sequence[str]) -> Rubric:
         """The weighted sum of these rewards entries; its workers end with the stage."""
-        return self._resources.enter_context(building.build_rubric(self._run.recipe, names, self.say))
+        return self._resources.enter_context(building.build_rubric(self._run.recipe, self._finished, names, self.say))
 
     def stage(self, name: str) -> FinishedStage:
         """An earlier stage of the recipe."""

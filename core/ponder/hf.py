@@ -70,6 +70,35 @@ def _chosen_logprobs(rows: Tensor, chosen: Tensor, temperature: float) -> Tensor
     return scaled.gather(1, chosen[:, None]).squeeze(1) - scaled.logsumexp(1)
 
 
+def active_parameters(model: nn.Module) -> int:
+    """Parameters that a token is multiplied with: all but the input embedding and the experts it is not routed to.
+
+    A forward pass costs about 2 x this in FLOPs for each token, a forward and backward pass 6 x (Kaplan et al. 2020, section
+    2.1); attention's own products, which grow with the context, are left out.
+    """
+    embedding = model.get_input_embeddings() if isinstance(model, transformers.PreTrainedModel) else None
+    left_out = {id(parameter) for parameter in embedding.parameters()} if embedding is not None else set[int]()
+    head = model.get_output_embeddings() if isinstance(model, transformers.PreTrainedModel) else None
+    if head is not None:
+        left_out -= {id(parameter) for parameter in head.parameters()}
+    counted = 0.0
+    for name, parameter in model.named_parameters():
+        if id(parameter) not in left_out:
+            counted += parameter.numel() * (_routed_share(model) if ".experts." in name else 1.0)
+    return round(counted)
+
+
+def _routed_share(model: nn.Module) -> float:
+    """The share of the routed experts that work on a token."""
+    config = getattr(model, "config", None)
+    experts = next((count for name in _EXPERT_COUNTS if (count := getattr(config, name, None))), None)
+    chosen = getattr(config, "num_experts_per_tok", None)
+    return chosen / experts if experts and chosen else 1.0
+
+
+_EXPERT_COUNTS = ("n_routed_experts", "num_local_experts", "num_experts")
+
+
 @contextmanager
 def quiet_files() -> Iterator[None]:
     """Keep transformers' own progress bars for reading and writing weights out of ours."""

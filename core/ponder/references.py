@@ -18,6 +18,9 @@ from ponder.yaml_reader import Node, node_of
 _MADE_BY_STAGES: Final = ("policy", "task", "stage")
 """The kinds of option that take an earlier stage's name."""
 
+_BUILT_WHEN_USED: Final = ("task", "reward")
+"""The kinds of entry, besides stages, that may name a stage: whoever uses them must stand behind it."""
+
 AddInline = Callable[[Kind, Sequence[str], Node, str], "str | None"]
 """Keeps an inline entry under the first free of some names (kind, names, mapping, key path) and returns the name."""
 
@@ -98,8 +101,10 @@ class References:
 
     def _earlier_stage(self, node: Node, path: str) -> str | None:
         name = str(node.value)
+        if self._kind in _BUILT_WHEN_USED:
+            return name
         if self._kind != "stage":
-            fault = f"'{name}' is a stage, and only stages may refer to stages"
+            fault = f"'{name}' is a stage, and a {self._kind} may not refer to stages"
         elif name == self._name:
             fault = "a stage cannot refer to itself; stages may only refer back"
         elif name not in self._scope.earlier:
@@ -129,8 +134,8 @@ class References:
         if elsewhere is not None:
             return f"expects a {kind}, and '{name}' is a {elsewhere}"
         known = set() if kind == "stage" else {*scope.declared[kind], *scope.registry.names(kind)}
-        if kind in _MADE_BY_STAGES and self._kind == "stage":
-            known |= set(scope.earlier)
+        if kind in _MADE_BY_STAGES:
+            known |= set(scope.earlier if self._kind == "stage" else scope.declared["stage"])
         text = f"no {kind} '{name}'; {did_you_mean(name, known)}"
         return "\n".join([text, *scope.registry.broken_lines()])
 

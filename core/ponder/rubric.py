@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 from ponder.components import RewardConfig
 from ponder.errors import InputError, StageError
 from ponder.interfaces import BatchReward, Reward
 from ponder.nursery_main import judged
+from ponder.scopes import TASK_KEY, scoped_batch_reward, scoped_reward
 from ponder.types import Example, Rollout
 from ponder.workers import Limits, Verdict, WorkerPool
 
@@ -70,9 +71,14 @@ class Rubric:
             raise InputError(f"two rewards of one rubric have the same name: {', '.join(self.names)}")
         self._rewards = tuple(rewards)
         self._say = say or _logger.warning
-        self._singles = [reward for reward in rewards if not _is_batch(reward.reward)]
         limits = limits or Limits()
-        self._pool = WorkerPool({reward.name: reward.reward for reward in self._singles}, limits, plugin_files)
+        singles = {
+            named.name: scoped_reward(cast(Reward, named.reward), named.config.tasks)
+            for named in rewards
+            if not _is_batch(named.reward)
+        }
+        self._pool = WorkerPool(singles, limits, plugin_files)
+        self._singles = tuple(singles)
         self._health = {reward.name: _Health() for reward in rewards}
         self._give_up_after = limits.give_up_after
         self._background: ThreadPoolExecutor | None = None
@@ -84,8 +90,14 @@ class Rubric:
         self.close()
 
     def check(self, examples: Sequence[Example], task: str) -> None:
-        """Raise InputError when a reward compares with reference answers and no example of the task has one."""
-        if not examples or any(example.answer is not None for example in examples):
+        """Raise InputError when a reward compares with reference answers and no example of the task has one.
+
+        The same when a reward is for a part of a mixture that no example is from.
+        """
+        if not examples:
+            return
+        self._check_scopes(examples, task)
+        if any(example.answer is not None for example in examples):
             return
         needing = [reward.name for reward in self._rewards if getattr(reward.config, "needs_answer", False)]
         if needing:
@@ -93,6 +105,16 @@ class Rubric:
                 f"reward {needing[0]!r} compares with a reference answer, but none of the {len(examples)} examples of task "
                 f"{task!r} has one: give its examples an answer, or take the reward out of this stage"
             )
+
+    def _check_scopes(self, examples: Sequence[Example], task: str) -> None:
+        have = {str(example.metadata[TASK_KEY]) for example in examples if TASK_KEY in example.metadata}
+        for reward in self._rewards:
+            absent = [name for name in reward.config.tasks if name not in have]
+            if absent:
+                raise InputError(
+                    f"reward {reward.name!r} is for the part {absent[0]!r} of a mixture, but no example of task {task!r} is "
+                    f"from such a part; parts: {', '.join(sorted(have)) or 'none'}"
+                )
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """The scores of the rollouts, in order.
@@ -131,10 +153,10 @@ class Rubric:
 
     def _verdicts(self, rollouts: Sequence[Rollout]) -> dict[str, list[Verdict]]:
         rows = self._pool.score(rollouts)
-        found = {reward.name: [row[place] for row in rows] for place, reward in enumerate(self._singles)}
-        for reward in self._rewards:
-            if _is_batch(reward.reward):
-                found[reward.name] = _batch_verdicts(reward.name, reward.reward, rollouts)
+        found = {name: [row[place] for row in rows] for place, name in enumerate(self._singles)}
+        for named in self._rewards:
+            if _is_batch(named.reward):
+                found[named.name] = _batch_verdicts(named, rollouts)
         return found
 
     def _combined(self, verdicts: Mapping[str, Verdict]) -> Score:
@@ -173,16 +195,17 @@ def _is_batch(reward: Reward | BatchReward) -> TypeGuard[BatchReward]:
     return not callable(reward)
 
 
-def _batch_verdicts(name: str, reward: BatchReward, rollouts: Sequence[Rollout]) -> list[Verdict]:
+def _batch_verdicts(named: NamedReward, rollouts: Sequence[Rollout]) -> list[Verdict]:
+    assert _is_batch(named.reward)
     if not rollouts:
         return []
     try:
-        values = list(reward.score(rollouts))
+        values = list(scoped_batch_reward(named.reward, named.config.tasks).score(rollouts))
     except Exception:
         return [Verdict("error", problem=traceback.format_exc())] * len(rollouts)
     if len(values) != len(rollouts):
         raise StageError(
-            f"reward {name!r} ({_origin(reward)}) returned {len(values)} scores for {len(rollouts)} rollouts: "
+            f"reward {named.name!r} ({_origin(named.reward)}) returned {len(values)} scores for {len(rollouts)} rollouts: "
             "`score` must return one number or None for each"
         )
     return [Verdict(*judged(value)) for value in values]

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ponder.context import FinishedStage, StageContext, Surroundings
+from ponder.entries import SECTIONS
 from ponder.errors import Interrupted, PonderError, StageError
+from ponder.lineage import stages_reached
 from ponder.lock import DirectoryLock
 from ponder.planning import PlannedStage, plan_recipe
 from ponder.plugins import error_line
@@ -132,11 +134,8 @@ class _Run:
     def _record(self, stage: PlannedStage) -> StageRecord:
         entry, identity, recipe = stage.entry, stage.identity, self._run.recipe
         root = None if stage.policy is None else recipe.policies[stage.policy]
-        parents = {
-            reference.name: self._finished[reference.name].fingerprint
-            for reference in entry.references
-            if reference.kind == "stage"
-        }
+        entries = {kind: getattr(recipe, section) for kind, section in SECTIONS.items()}
+        parents = {name: self._finished[name].fingerprint for name in stages_reached(entries, entry)}
         options = {
             "options": entry.options,
             "seed": recipe.seed,

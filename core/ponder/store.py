@@ -148,7 +148,8 @@ def read_stage(directory: Path) -> FinishedStage:
     metrics = {name: float("nan") if value is None else value for name, value in result["metrics"].items()}
     made = StageResult(_below(directory, result["policy"]), _below(directory, result["task"]), metrics)
     options = read_json(directory / OPTIONS_FILE)["options"]
-    return FinishedStage(result["stage"], result["type"], directory, made, result["fingerprint"], options)
+    name, type_, parents = result["stage"], result["type"], result["parents"]
+    return FinishedStage(name, type_, directory, made, result["fingerprint"], options, parents)
 
 
 def stages_in(run_directory: Path) -> list[FinishedStage]:

@@ -13,6 +13,10 @@ from typing import Final, Literal, TypeAlias
 from ponder.types import Example, Prompt
 
 Language: TypeAlias = Literal["en", "zh"]
+LanguageChoice: TypeAlias = Literal["en", "zh", "question"]
+"""What options offer: a language, or that of each question."""
+FormatStyle: TypeAlias = Literal["r1_zero", "r1"]
+"""`<think>…</think> <answer>…</answer>` (R1-Zero), or `<think>…</think>` and a summary (R1 from its cold start on)."""
 
 THINK_OPEN: Final = "<think>"
 THINK_CLOSE: Final = "</think>"
@@ -60,17 +64,22 @@ def readable_prompt(prompt: Prompt) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
-def is_well_formed(text: str) -> bool:
-    """Whether the text is `<think>…</think> <answer>…</answer>` and nothing else, both parts saying something.
+def is_well_formed(text: str, style: FormatStyle = "r1_zero") -> bool:
+    """Whether the text is reasoning and an answer in the given style and nothing else, both parts saying something.
 
-    Each tag stands once and in this order; whitespace may stand around the two parts.
+    In R1-Zero's style each of the four tags stands once and in this order. In R1's (section 2.3.1) the think tags do, and
+    what follows them is the summary, in no tags. Whitespace may stand around the parts.
     """
     # At most five splits: what a longer row of tags looks like does not matter, and hostile text costs no more than this.
     pieces = _FORMAT_TAG.split(text, maxsplit=5)
-    if pieces[1::2] != [THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE]:
-        return False
-    before, reasoning, between, answer, after = (piece.strip() for piece in pieces[::2])
-    return bool(reasoning and answer) and not (before or between or after)
+    parts = [piece.strip() for piece in pieces[::2]]
+    if pieces[1::2] == [THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE] and style == "r1_zero":
+        before, reasoning, between, answer, after = parts
+        return bool(reasoning and answer) and not (before or between or after)
+    if pieces[1::2] == [THINK_OPEN, THINK_CLOSE] and style == "r1":
+        before, reasoning, summary = parts
+        return bool(reasoning and summary) and not before
+    return False
 
 
 def with_prefill(example: Example, text: str, *, is_prefilled: bool = False) -> str:
@@ -113,6 +122,20 @@ def language_share(text: str, language: Language) -> float | None:
     return counts[language] / total if total else None
 
 
+def question_language(example: Example) -> Language:
+    """The language a question is asked in: `metadata["language"]` where the task gives one, else that of most of its words."""
+    given = example.metadata.get("language")
+    if given == "en" or given == "zh":
+        return given
+    share = language_share(_question(example.prompt), "zh")
+    return "zh" if share is not None and share > 0.5 else "en"
+
+
+def resolve_language(choice: LanguageChoice, example: Example) -> Language:
+    """The language meant by an option: itself, or that of the example's question."""
+    return question_language(example) if choice == "question" else choice
+
+
 def mixes_languages(text: str, *, tolerance: float = 0.0) -> bool:
     """Whether more than `tolerance` (a share of all words) are in other languages than the text's most frequent one."""
     counts = _word_counts(text).values()
@@ -126,6 +149,12 @@ def reflective_words(text: str) -> int:
     English words count whole and in any case (wait, mistake, however, but, retry, error, verify, wrong, evaluate, check).
     """
     return len(_REFLECTIVE.findall(text))
+
+
+def _question(prompt: Prompt) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")
 
 
 def _prompt_opens(example: Example) -> bool:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -151,3 +152,26 @@ def test_tied_weights_are_saved_and_stay_tied(tmp_path):
     state.save(tmp_path)
     state.load(tmp_path)
     assert policy.model[1].weight is policy.model[0].weight
+
+
+def test_active_parameters_of_a_dense_model_leave_the_embedding_out_unless_it_is_the_head():
+    def model(tied):
+        sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        config = transformers.LlamaConfig(vocab_size=32, num_key_value_heads=2, tie_word_embeddings=tied, **sizes)
+        return transformers.LlamaForCausalLM(config)
+
+    body = 4 * 8 * 8 + 3 * 8 * 16 + 3 * 8
+    assert hf.active_parameters(model(tied=False)) == body + 32 * 8
+    assert hf.active_parameters(model(tied=True)) == body + 32 * 8
+
+
+def test_active_parameters_of_a_mixture_count_the_chosen_experts():
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    latent = {"kv_lora_rank": 4, "q_lora_rank": None, "qk_nope_head_dim": 4, "qk_rope_head_dim": 4, "v_head_dim": 4}
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 1, "moe_intermediate_size": 8, "first_k_dense_replace": 1}
+    grouping = {"n_group": 1, "topk_group": 1, "num_key_value_heads": 2}
+    model = transformers.DeepseekV3ForCausalLM(
+        transformers.DeepseekV3Config(vocab_size=32, **sizes, **latent, **experts, **grouping)
+    )
+    idle = 3 * 3 * 8 * 8
+    assert hf.active_parameters(model) == sum(p.numel() for p in model.parameters()) - 32 * 8 - idle

@@ -439,10 +439,9 @@ def test_a_name_that_two_plugins_offer_stops_only_the_recipe_that_names_it(
     assert "reward 'acme_short' is offered by one 0 and by two 0" in text
 
 
-def test_only_stages_may_refer_to_stages(faults: Faults) -> None:
-    assert faults(
-        "tasks: {m: {type: mirror, source: s}}\n" + stage("type: tell").partition("\n")[2].partition("\n")[2]
-    ) == ["r.yaml:1: tasks.m.source: 's' is a stage, and only stages may refer to stages"]
+def test_a_task_may_be_made_from_what_a_stage_made(load: Load) -> None:
+    recipe = load("tasks: {m: {type: mirror, source: s}}\nstages: {s: {type: tell}, later: {type: tell, stages: [s]}}")
+    assert recipe.tasks["m"].references == (Reference("stage", "s", "source"),)
 
 
 def test_entries_that_refer_to_each_other_in_a_circle_are_refused(faults: Faults) -> None:

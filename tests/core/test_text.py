@@ -5,12 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ponder import Example
 from ponder.text import (
     R1_ZERO_TEMPLATE,
     extract_answer,
+    is_well_formed,
     language_share,
     mixes_languages,
+    question_language,
     reflective_words,
+    resolve_language,
     split_response,
 )
 
@@ -187,3 +191,43 @@ def test_long_hostile_text_is_read_in_linear_time(unit: str) -> None:
         return time.process_time() - started
 
     assert seconds(200_000) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<think>\n1 + 1 = 2.\n</think>\n\nThe answer is \\boxed{2}.", True),
+        ("<think> a </think> b", True),
+        ("<think> a </think>", False),
+        ("<think> </think> b", False),
+        ("x <think> a </think> b", False),
+        ("<think> a </think> <answer> b </answer>", False),
+        ("<think> a </think> b <think> c </think> d", False),
+        ("<think> a b", False),
+        ("a b", False),
+    ],
+)
+def test_the_format_of_r1_is_reasoning_and_a_summary(text: str, expected: bool) -> None:
+    assert is_well_formed(text, "r1") is expected
+
+
+def test_a_response_is_well_formed_in_one_style_at_most() -> None:
+    r1_zero = "<think> a </think> <answer> b </answer>"
+    assert (is_well_formed(r1_zero), is_well_formed(r1_zero, "r1")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("example", "expected"),
+    [
+        (Example("What is 1 + 1?"), "en"),
+        (Example("1 + 1 等于几？"), "zh"),
+        (Example("1 + 1 ="), "en"),
+        (Example([{"role": "user", "content": "你好"}, {"role": "assistant", "content": "Hello there"}]), "zh"),
+        (Example("What is 1 + 1?", metadata={"language": "zh"}), "zh"),
+        (Example("1 + 1 等于几？", metadata={"language": "Klingon"}), "zh"),
+    ],
+)
+def test_a_question_is_in_the_language_its_task_names_or_in_that_of_its_words(example: Example, expected: str) -> None:
+    assert question_language(example) == expected
+    assert resolve_language("question", example) == expected
+    assert resolve_language("en", example) == "en"

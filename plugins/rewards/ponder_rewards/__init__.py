@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from ponder import Component, Reward, RewardConfig, hookimpl, lazy
+from ponder.text import FormatStyle, LanguageChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,10 @@ class AccuracyConfig(RewardConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class FormatConfig(RewardConfig):
-    """1 when the response is `<think>…</think> <answer>…</answer>` and nothing else, else 0."""
+    """1 when the response is reasoning and an answer in the wanted format and nothing else, else 0."""
 
+    style: FormatStyle = "r1_zero"
+    """`r1_zero`: `<think>…</think> <answer>…</answer>`; `r1`: `<think>…</think>` and a summary in no tags."""
     prefilled: bool = False
     """The prompt's end already holds `<think>`, so that responses need not begin with it. Where that shows (the completion
     begins with the tag, or the prompt ends with it) this need not be said."""
@@ -37,8 +40,8 @@ class FormatConfig(RewardConfig):
 class LanguageConsistencyConfig(RewardConfig):
     """The share of the reasoning's words that are in one language."""
 
-    language: Literal["en", "zh"] = "en"
-    """The language to reason in: `en` (English) or `zh` (Chinese)."""
+    language: LanguageChoice = "en"
+    """The language to reason in: `en` (English), `zh` (Chinese), or that of each `question`."""
 
 
 @hookimpl

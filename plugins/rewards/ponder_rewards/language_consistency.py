@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ponder import Completion, Example
-from ponder.text import language_share, split_response
+from ponder.text import language_share, resolve_language, split_response
 from ponder_rewards import LanguageConsistencyConfig
 
 
@@ -20,4 +20,5 @@ class LanguageConsistency:
 
     def __call__(self, example: Example, completion: Completion) -> float | None:
         reasoning = split_response(completion.text).reasoning
-        return language_share(completion.text if reasoning is None else reasoning, self._language)
+        language = resolve_language(self._language, example)
+        return language_share(completion.text if reasoning is None else reasoning, language)
