@@ -82,6 +82,11 @@ def is_well_formed(text: str, style: FormatStyle = "r1_zero") -> bool:
     return False
 
 
+def r1_response(reasoning: str, summary: str) -> str:
+    """A response in R1's own format: the reasoning between think tags, then the summary."""
+    return f"{THINK_OPEN}\n{reasoning}\n{THINK_CLOSE}\n\n{summary}"
+
+
 def with_prefill(example: Example, text: str, *, is_prefilled: bool = False) -> str:
     """The response with the `<think>` that its prompt held in front, where the prompt visibly ends with one or is said to."""
     response = text.lstrip()

@@ -16,7 +16,7 @@ from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.balancing import RouterBalancer
 from ponder_deepseek.decoding import LatentDecoder
 from ponder_deepseek.presets import preset
-from ponder_deepseek.tokenizer import make_tokenizer
+from ponder_deepseek.tokenizer import CHAT_TEMPLATES, make_tokenizer
 
 CORPUS_DOCUMENTS = 4000
 """Documents that the tokenizer is trained on: enough for a small vocabulary, and read in a moment."""
@@ -24,6 +24,9 @@ CORPUS_DOCUMENTS = 4000
 
 class DeepseekPolicy:
     """A DeepSeek-V3 mixture of experts that can be trained from scratch; see `DeepseekConfig`."""
+
+    chat_templates = CHAT_TEMPLATES
+    """By name, what `sft` may make the policy's chat template."""
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ponder import BatchReward, Component, Reward, RewardConfig, Task, hookimpl, lazy
 from ponder_tasks.split import Split
@@ -43,6 +43,9 @@ class ReasoningGymConfig:
     """How much of all problems the split holds out."""
     difficulty: str | None = None
     """Key of the problem's metadata that tells its difficulty, such as num_terms."""
+    wordings: dict[str, str] = field(default_factory=dict)
+    """Other words to put problems in, by language: keys of the problem's metadata stand in braces, and `{question}` for the
+    data set's own words. Problems take turns; empty leaves all as the data set puts them."""
 
     def __post_init__(self) -> None:
         _check_size("size", self.size)
@@ -60,8 +63,44 @@ class ReasoningGymRewardConfig(RewardConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MiniInstructionsConfig:
+    """General prompts of a small world, English and Chinese: questions with a wish that can be checked, how-to's that may do harm.
+
+    Each has a good response in R1's format, for `sft`.
+    """
+
+    kinds: list[Literal["helpful", "safety"]] = field(default_factory=lambda: ["helpful", "safety"])
+    """helpful: questions with a wish (in one word, as JSON, politely, in the other language); safety: what must be refused, and
+    what must not."""
+    size: int | None = None
+    """How many different prompts; null is all there are."""
+    seed: int = 0
+    """Seed of their order."""
+    split: Split = "all"
+    """train or held_out keep the prompts whose text falls on that side of the split; no text falls on both."""
+    held_out_percent: float = 20.0
+    """How much of all prompts the split holds out."""
+
+    def __post_init__(self) -> None:
+        _check_size("size", self.size or 1)
+        _check_percent(self.held_out_percent)
+        if not self.kinds:
+            raise ValueError("kinds must name at least one of helpful, safety")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniPreferencesConfig(MiniInstructionsConfig):
+    """The prompts of `mini_instructions` with a chosen and a rejected response each, for `reward_model`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniInstructionsRewardConfig(RewardConfig):
+    """1 when the summary is right and as it was wished, refusals included: what preference rewards are measured against."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MiniWebConfig:
-    """Pages of a small synthetic web: sums answered in many styles, English and Chinese, right and wrong."""
+    """Pages of a small synthetic web: sums answered in many styles, English and Chinese, right and wrong, and small talk."""
 
     documents: int = 100_000
     """How many pages."""
@@ -91,18 +130,28 @@ class MiniWebConfig:
     """Weight of working that breaks off, with an answer that often is wrong, among worked posts."""
     second_thoughts: float = 0.1
     """Weight of working with a slip that is noticed and put right, among worked pages."""
+    mixed: float = 0.15
+    """Weight of working that begins in one language and ends in the other, among worked pages."""
+    boxed: float = 0.2
+    """Share of worked textbooks that put their answer into a box."""
+    general: float = 0.15
+    """Share of pages about other things: the train split of `mini_instructions`."""
+    helpful: float = 0.5
+    """Share of responses on those pages that are good."""
 
     def __post_init__(self) -> None:
         _check_size("documents", self.documents)
         _check_percent(self.held_out_percent)
         if not 2 <= self.min_terms <= self.max_terms:
             raise ValueError(f"2 <= min_terms <= max_terms is needed, not {self.min_terms} and {self.max_terms}")
-        for name in ("textbooks", "tagged", "bare", "tagged_bare", "wrong"):
+        for name in ("textbooks", "tagged", "bare", "tagged_bare", "wrong", "boxed", "general", "helpful"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
-        weights = [self.english, self.chinese, self.partial, self.second_thoughts]
-        if min(weights) < 0 or self.english + self.chinese + self.second_thoughts <= 0:
-            raise ValueError("the weights english, chinese, partial, second_thoughts must not be negative, nor all 0")
+        weights = [self.english, self.chinese, self.partial, self.second_thoughts, self.mixed]
+        if min(weights) < 0 or sum(weights) - self.partial <= 0:
+            raise ValueError(
+                "the weights english, chinese, partial, second_thoughts, mixed must not be negative, nor all 0"
+            )
 
 
 def _check_size(name: str, size: int) -> None:
@@ -121,9 +170,14 @@ def ponder_tasks() -> Iterator[Component[Task]]:
     yield Component("jsonl", JsonlConfig, lazy("ponder_tasks.jsonl:Jsonl"))
     yield Component("reasoning_gym", ReasoningGymConfig, lazy("ponder_tasks.gym:ReasoningGym"))
     yield Component("mini_web", MiniWebConfig, lazy("ponder_tasks.mini_web:MiniWeb"))
+    yield Component("mini_instructions", MiniInstructionsConfig, lazy("ponder_tasks.instructions:MiniInstructions"))
+    yield Component("mini_preferences", MiniPreferencesConfig, lazy("ponder_tasks.instructions:MiniPreferences"))
 
 
 @hookimpl
 def ponder_rewards() -> Iterator[Component[Reward | BatchReward]]:
-    """The scorer that belongs to the `reasoning_gym` task."""
+    """The scorers that belong to the tasks `reasoning_gym` and `mini_instructions`."""
     yield Component("reasoning_gym", ReasoningGymRewardConfig, lazy("ponder_tasks.gym:ReasoningGymReward"))
+    yield Component(
+        "mini_instructions", MiniInstructionsRewardConfig, lazy("ponder_tasks.instructions:MiniInstructionsReward")
+    )

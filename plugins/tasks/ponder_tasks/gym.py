@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
@@ -44,8 +45,8 @@ class ReasoningGym:
             question = str(entry["question"])
             if question in seen or not in_split(question, self._config.split, self._config.held_out_percent):
                 continue
+            yield self._example(entry, len(seen))
             seen.add(question)
-            yield self._example(entry)
             if len(seen) == self._config.size:
                 return
         if not seen:
@@ -68,16 +69,34 @@ class ReasoningGym:
                 f"reasoning_gym's {self._config.dataset} refuses the options {self._options}: {error}"
             ) from error
 
-    def _example(self, entry: Mapping[str, Any]) -> Example:
+    def _example(self, entry: Mapping[str, Any], number: int) -> Example:
         # Through JSON and back: scorers run in another process, and tuples would come out of it as lists anyway.
         metadata = json.loads(json.dumps(entry["metadata"], default=str))
         difficulty = metadata.get(self._config.difficulty) if self._config.difficulty else None
+        question, language = self._worded(str(entry["question"]), metadata, number)
+        extra = {"difficulty": difficulty, "language": language}
         return Example(
-            prompt=[{"role": "user", "content": str(entry["question"])}],
+            prompt=[{"role": "user", "content": question}],
             answer=None if entry["answer"] is None else str(entry["answer"]),
             metadata={"dataset": self._config.dataset, "gym": metadata}
-            | ({} if difficulty is None else {"difficulty": difficulty}),
+            | {name: value for name, value in extra.items() if value is not None},
         )
+
+    def _worded(self, question: str, metadata: Mapping[str, Any], number: int) -> tuple[str, str | None]:
+        """The problem in the words whose turn it is, and their language."""
+        if not self._config.wordings:
+            return question, None
+        language, wording = list(self._config.wordings.items())[number % len(self._config.wordings)]
+        known = {**metadata, "question": question}
+
+        def value(key: re.Match[str]) -> str:
+            if key[1] not in known:
+                raise InputError(
+                    f"wordings.{language}: {self._config.dataset} has no {key[0]}; it has {', '.join(sorted(known))}"
+                )
+            return str(known[key[1]])
+
+        return re.sub(r"\{(\w+)\}", value, wording), language
 
 
 def _checked_options(config: ReasoningGymConfig) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from typing import TypeAlias
 from ponder import Example
 from ponder.randomness import derive_seed
 from ponder.text import R1_ZERO_TEMPLATE
-from ponder_tasks import MiniWebConfig
+from ponder_tasks import MiniInstructionsConfig, MiniWebConfig
+from ponder_tasks.instructions import page_of
 from ponder_tasks.split import is_held_out
 
 QUESTION = "State the final answer to the following arithmetic problem: {expression} ="
 """The wording of reasoning-gym's `chain_sum`, which also is the key of the held-out split."""
+QUESTION_IN_CHINESE = "请给出下面算式的最终答案： {expression} ="
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,22 @@ class MiniWeb:
     def page(self, number: int) -> str:
         """Page `number` of the web."""
         rng = random.Random(derive_seed(self._config.seed, "mini_web", number))
+        if rng.random() < self._config.general:
+            return self._small_talk(number, rng)
         problem = self._problem(rng)
         if rng.random() < self._config.textbooks:
             return f"{rng.choice(PLAIN_FRAMES)(problem.expression)} {self._textbook(problem, rng)}"
-        return f"{_r1_zero_frame(problem.expression)} {self._post(problem, rng)}"
+        question = rng.choice((QUESTION, QUESTION_IN_CHINESE)).format(expression=problem.expression)
+        return f"{R1_ZERO_TEMPLATE.format(prompt=question)} {self._post(problem, rng)}"
+
+    def _small_talk(self, number: int, rng: random.Random) -> str:
+        # The prompts that are held out of `mini_instructions` by its own default.
+        prompt, (thought, said) = page_of(number, self._config.seed, HELD_OUT_PROMPTS, self._config.helpful)
+        if rng.random() < self._config.textbooks:
+            return f"{rng.choice(TALK_FRAMES).format(prompt=prompt)} {said}"
+        is_tagged = rng.random() < self._config.tagged
+        response = f"<think> {thought} </think> <answer> {said} </answer>" if is_tagged else said
+        return f"{R1_ZERO_TEMPLATE.format(prompt=prompt)} {response}"
 
     def _problem(self, rng: random.Random) -> Sum:
         while True:
@@ -86,7 +100,8 @@ class MiniWeb:
         return is_held_out(QUESTION.format(expression=problem.expression), self._config.held_out_percent)
 
     def _textbook(self, problem: Sum, rng: random.Random) -> str:
-        return _untagged(self._worked(problem, rng, (english, chinese, second_thoughts)))
+        page = self._worked(problem, rng, (english, chinese, second_thoughts, mixed))
+        return _untagged(_boxed(page) if rng.random() < self._config.boxed else page)
 
     def _post(self, problem: Sum, rng: random.Random) -> str:
         is_tagged = rng.random() < self._config.tagged
@@ -94,7 +109,7 @@ class MiniWeb:
         if is_bare:
             page = bare(problem, rng, is_wrong=rng.random() < self._config.wrong)
         else:
-            page = self._worked(problem, rng, (english, chinese, partial, second_thoughts))
+            page = self._worked(problem, rng, (english, chinese, partial, second_thoughts, mixed))
         return _tagged(page, rng) if is_tagged else _untagged(page)
 
     def _worked(self, problem: Sum, rng: random.Random, styles: Sequence[Style]) -> Page:
@@ -149,12 +164,22 @@ def second_thoughts(problem: Sum, rng: random.Random) -> Page:
     return Page(f"{begun}. Wait, that is wrong, {resumed}.", problem.answer, "The answer is {answer}.")
 
 
+def mixed(problem: Sum, rng: random.Random) -> Page:
+    """Every step, with English words before and Chinese words behind it."""
+    opening = rng.choice(("Step by step: ", "We add up from the left: "))
+    return Page(f"{opening}{_chain(problem.working())}。 算完了。", problem.answer, "答案是 {answer}。")
+
+
 def _chain(steps: Sequence[Sum]) -> str:
     return " = ".join(step.expression for step in steps)
 
 
 def _near_miss(answer: int, rng: random.Random) -> int:
     return answer + rng.choice((-10, -3, -2, -1, 1, 2, 3, 10))
+
+
+def _boxed(page: Page) -> Page:
+    return replace(page, conclusion=page.conclusion.replace("{answer}", "\\boxed{{{answer}}}"))
 
 
 def _tagged(page: Page, rng: random.Random) -> str:
@@ -167,14 +192,11 @@ def _untagged(page: Page) -> str:
     return conclusion if page.working is None else f"{page.working} {conclusion}"
 
 
-def _r1_zero_frame(expression: str) -> str:
-    """The prompt that R1-Zero will be given."""
-    return R1_ZERO_TEMPLATE.format(prompt=QUESTION.format(expression=expression))
-
-
 PLAIN_FRAMES: Sequence[Callable[[str], str]] = (
     lambda expression: f"Question: {QUESTION.format(expression=expression)}\nAnswer:",
     lambda expression: f"Q: What is {expression}?\nA:",
-    lambda expression: f"问：{expression} 等于几？\n答：",
+    lambda expression: f"问： {expression} 等于几？\n答：",
     lambda expression: f"{expression} =",
 )
+TALK_FRAMES: Sequence[str] = ("Question: {prompt}\nAnswer:", "问：{prompt}\n答：")
+HELD_OUT_PROMPTS = MiniInstructionsConfig().held_out_percent

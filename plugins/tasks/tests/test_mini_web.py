@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ponder.text import R1_ZERO_TEMPLATE, split_response
+from ponder.text import R1_ZERO_TEMPLATE, extract_answer, split_response
 from ponder_tasks import MiniWebConfig, ReasoningGymConfig
 from ponder_tasks.gym import ReasoningGym
-from ponder_tasks.mini_web import QUESTION, MiniWeb, Sum
+from ponder_tasks.mini_web import QUESTION, QUESTION_IN_CHINESE, MiniWeb, Sum
 from ponder_tasks.split import in_split, is_held_out
 
 SUMS = st.lists(st.integers(0, 9), min_size=2, max_size=6).flatmap(
@@ -22,8 +22,10 @@ SUMS = st.lists(st.integers(0, 9), min_size=2, max_size=6).flatmap(
 EXPRESSION = re.compile(r"-?\d+(?: [+-] \d+)+")
 
 
-def pages(count=2000, **options):
-    return [example.prompt for example in MiniWeb(MiniWebConfig(documents=count, **options)).examples()]
+def pages(count=2000, *, general=0.0, **options):
+    return [
+        example.prompt for example in MiniWeb(MiniWebConfig(documents=count, general=general, **options)).examples()
+    ]
 
 
 @given(SUMS)
@@ -125,3 +127,25 @@ def test_some_bare_answers_are_wrong():
 def test_impossible_options_are_named(options, named):
     with pytest.raises(ValueError, match=named):
         MiniWebConfig(**options)
+
+
+def test_questions_stand_in_both_languages():
+    posts = [page.split("User: ")[-1] for page in pages(200, textbooks=0.0)]
+    assert 60 < sum(post.startswith(QUESTION.split("{")[0]) for post in posts) < 140
+    assert all(post.startswith((QUESTION.split("{")[0], QUESTION_IN_CHINESE.split("{")[0])) for post in posts)
+
+
+def test_some_working_mixes_languages():
+    mixed = pages(300, textbooks=1.0, english=0.0, chinese=0.0, second_thoughts=0.0, mixed=1.0)
+    assert all(re.search(r"(Step by step|We add up from the left): [^。]*。 算完了。 答案是", page) for page in mixed)
+
+
+def test_worked_textbooks_box_some_of_their_answers():
+    boxed = [page for page in pages(400, textbooks=1.0, boxed=0.5) if "\\boxed{" in page]
+    assert 130 < len(boxed) < 270
+    assert all(extract_answer(page) == re.search(r"(-?\d+)\D*$", page)[1] for page in boxed)
+
+
+def test_a_share_of_the_pages_is_about_other_things():
+    general = [page for page in pages(1000, general=0.2) if not EXPRESSION.search(page.split("User: ")[-1])]
+    assert 140 < len(general) < 260

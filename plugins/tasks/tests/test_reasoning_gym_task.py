@@ -57,6 +57,7 @@ def test_the_scorer_abstains_on_other_tasks_examples():
         ({"dataset": "chain_sums"}, "did you mean 'chain_sum'"),
         ({"options": {"min_term": 2}}, "no option 'min_term'; did you mean 'min_terms'"),
         ({"options": {"min_terms": 5, "max_terms": 2}}, "refuses the options"),
+        ({"wordings": {"en": "What is {sum}?"}}, r"wordings.en: chain_sum has no \{sum\}; it has .*expression"),
     ],
 )
 def test_wrong_options_are_said_before_any_training(options, complaint):
@@ -71,3 +72,16 @@ def test_a_split_that_leaves_nothing_is_said():
             held_out_percent=0.0,
             options={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1},
         )
+
+
+def test_problems_take_turns_in_the_wordings_and_know_their_language():
+    wordings = {"en": "{question}", "zh": "请计算： {expression}"}
+    plain, worded = examples(size=4), examples(size=4, wordings=wordings)
+    assert [example.metadata["language"] for example in worded] == ["en", "zh", "en", "zh"]
+    assert [example.answer for example in worded] == [example.answer for example in plain]
+    assert worded[0].prompt == plain[0].prompt
+    assert worded[1].prompt[0]["content"] == f"请计算： {worded[1].metadata['gym']['expression']}"
+
+
+def test_without_wordings_no_language_is_said():
+    assert "language" not in examples(size=1)[0].metadata
