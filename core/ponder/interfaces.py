@@ -65,7 +65,11 @@ class BatchReward(Protocol):
 
 
 class Sampler(Protocol):
-    """Draws completions. May have a `temperature` attribute, which trainers read (1.0 when it has none)."""
+    """Draws completions. May have a `temperature` attribute, which trainers read (1.0 when it has none).
+
+    May have a method `stream(policy, example, seed)`: a generator of pieces of text that, joined, are the text of `sample`'s
+    completion for the same seed, and that returns that completion; `ponder chat` shows them as they come.
+    """
 
     def sample(self, policy: Policy, examples: Sequence[Example], n: int, seed: int) -> Sequence[Sequence[Completion]]:
         """`n` completions for each example, in order; the same seed gives the same completions."""
@@ -91,7 +95,9 @@ class Stage(Protocol):
 class Tracker(Protocol):
     """Where parameters, metrics and artifacts go. Runs nest: a `start` before the last `finish` opens a child run.
 
-    Called from one background thread, so it may block; whatever it raises is reported once and does not stop the run.
+    Called from one background thread, so it may block; whatever it raises is reported once and does not stop the run. May
+    have a method `published(directory: Path)`: the stage of the innermost open run is done, and lies there with its
+    `result.json` and `options.json`.
     """
 
     def start(self, name: str, params: Mapping[str, object]) -> None:

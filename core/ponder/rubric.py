@@ -89,6 +89,11 @@ class Rubric:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def rewards(self) -> tuple[NamedReward, ...]:
+        """The rewards in order, with their options."""
+        return self._rewards
+
     def check(self, examples: Sequence[Example], task: str) -> None:
         """Raise InputError when a reward compares with reference answers and no example of the task has one.
 

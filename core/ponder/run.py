@@ -110,6 +110,7 @@ class _Run:
             with self._store.open_workspace(fingerprint) as workspace:
                 finished = self._run_stage(stage, workspace)
             self._run.tracker.log(finished.result.metrics)
+            self._run.tracker.published(finished.directory)
         self._traceback_file(stage).unlink(missing_ok=True)
         return finished
 

@@ -34,6 +34,9 @@ class NullTracker:
     def artifact(self, path: Path, published: Path | None = None) -> None:
         """Do nothing."""
 
+    def published(self, directory: Path) -> None:
+        """Do nothing."""
+
     def finish(self, status: str) -> None:
         """Do nothing."""
 
@@ -44,7 +47,7 @@ class NullTracker:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    call: Literal["start", "log", "artifact", "finish"]
+    call: Literal["start", "log", "artifact", "published", "finish"]
     name: str = ""
     params: Mapping[str, object] | None = None
     metrics: Mapping[str, float] | None = None
@@ -63,6 +66,8 @@ class _Event:
             tracker.log(self.metrics or {}, self.step)
         elif self.call == "finish":
             tracker.finish(self.name)
+        elif self.path is not None and self.call == "published":
+            getattr(tracker, "published", _ignore)(self.path)
         elif self.path is not None:
             self._send_file(tracker, self.path)
 
@@ -74,6 +79,10 @@ class _Event:
             if path.exists() or self.published is None:
                 raise
             tracker.artifact(self.published)
+
+
+def _ignore(directory: Path) -> None:
+    """What a tracker does about a finished stage that has nothing to do about it."""
 
 
 class SpooledTracker:
@@ -101,6 +110,10 @@ class SpooledTracker:
     def artifact(self, path: Path, published: Path | None = None) -> None:
         """Keep a file with the innermost open run; `published` is where it is found once the stage is done."""
         self._accept(_Event("artifact", path=path, published=published))
+
+    def published(self, directory: Path) -> None:
+        """Tell that the stage of the innermost open run is done and lies in `directory`."""
+        self._accept(_Event("published", path=directory))
 
     def finish(self, status: str) -> None:
         """Close the innermost open run."""

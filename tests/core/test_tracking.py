@@ -258,3 +258,29 @@ def test_an_interrupted_stage_ends_as_killed_and_its_curves_are_whole_when_it_is
     laboratory.run("stages.first.signal_at=0")
     steps = [call[2] for call in laboratory.calls if call[0] == "log" and "odd" in call[1]]
     assert steps == [0, 1]
+
+
+class Registrar(Recorder):
+    def published(self, directory: Path) -> None:
+        self.calls.append(("published", (directory / "result.json").name))
+
+
+def test_a_tracker_that_asks_for_it_is_told_where_a_finished_stage_lies(tmp_path: Path) -> None:
+    tracker = Registrar()
+    spool = spooled(tracker, tmp_path, [])
+    spool.start("stage", {})
+    spool.published(tmp_path)
+    spool.finish("finished")
+    assert spool.close()
+    assert tracker.calls == [("start", "stage"), ("published", "result.json"), ("finish", "finished")]
+
+
+def test_a_tracker_that_does_not_ask_is_not_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    tracker = Recorder()
+    spool = spooled(tracker, tmp_path, said)
+    spool.start("stage", {})
+    spool.published(tmp_path)
+    spool.finish("finished")
+    assert spool.close()
+    assert (tracker.calls, said) == ([("start", "stage"), ("finish", "finished")], [])
