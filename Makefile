@@ -3,6 +3,9 @@ PYTHON ?= python3
 JOBS ?= auto
 ARGS ?=
 
+# Where this is set in the environment, every command would compile torch and all the rest anew, for many seconds.
+export PYTHONDONTWRITEBYTECODE :=
+
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

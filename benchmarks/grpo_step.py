@@ -148,7 +148,7 @@ class PonderSteps:
         self, setting: Setting, policy: DeepseekPolicy, examples: Sequence[Example], rubric: Rubric, journal: Journal
     ) -> None:
         self.times: list[StepTime] = []
-        self._policy, self._examples = policy, examples
+        self._policy, self._examples, self._tokens = policy, examples, setting.tokens
         sampler = FastSampler(FastConfig(max_new_tokens=setting.tokens))
         self._drawer = Drawer(policy, sampler, rubric, journal)
         self._config = GrpoConfig(
@@ -168,7 +168,6 @@ class PonderSteps:
             counters=Counters(),
             seed=0,
             temperature=1.0,
-            max_tokens=setting.tokens,
         )
 
     def step(self) -> None:
@@ -177,7 +176,7 @@ class PonderSteps:
         drawn = self._drawer.draw(f"step-{number}", self._examples, self._config.group_size, seed=number)
         started = time.perf_counter()
         batch = make_batch(drawn.rollouts, drawn.scores, self._policy.tokenizer, self._config)
-        self._engine.learn(number, batch.rows)
+        self._engine.learn(number, batch.rows, self._tokens)
         seconds = time.perf_counter() - started
         length = statistics.fmean(len(rollout.completion.token_ids) for rollout in drawn.rollouts)
         self.times.append(StepTime(drawn.seconds["sample"], drawn.seconds["score"], seconds, length))

@@ -17,9 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from ponder.describe import field_type, nested_dataclass, type_text
 from ponder.errors import InputError
 from ponder.foreign_options import passthrough_keys
+from ponder.merge import merged
 from ponder.problems import Problems
 from ponder.suggestions import did_you_mean, shown
-from ponder.yaml_reader import Node, exists
+from ponder.yaml_reader import Node, exists, node_of
 
 Resolve = Callable[[dataclasses.Field[Any], Node | None, str], "list[str] | None"]
 """Turns a reference option (its field, what the recipe gives, its key path) into names; None after noting a problem."""
@@ -40,7 +41,12 @@ class CheckedOptions:
 def check_options(
     config_type: type, node: Node, path: str, problems: Problems, resolve: Resolve
 ) -> CheckedOptions | None:
-    """The checked options of the entry at `path`, or None after noting every problem."""
+    """The checked options of the entry at `path`, or None after noting every problem.
+
+    A config type may have a class variable `presets`, from names to options. What the preset that the option `preset` names
+    says is then taken for each option that the entry leaves out; mappings are merged as in recipes that extend others.
+    """
+    node = _over_preset(config_type, node)
     reader = _Reader(problems, resolve)
     config = reader.read(config_type, node, path)
     if config is None:
@@ -51,6 +57,14 @@ def check_options(
         problems.add(node.place, path, str(error))
         return None
     return CheckedOptions(config, plain, tuple(dict.fromkeys(reader.files)))
+
+
+def _over_preset(config_type: type, node: Node) -> Node:
+    chosen = node.mapping.get("preset")
+    presets: Mapping[str, Mapping[str, Any]] = getattr(config_type, "presets", {})
+    if chosen is None or not isinstance(chosen.value, str) or chosen.value not in presets:
+        return node
+    return merged(node_of(presets[chosen.value], chosen.place), node)
 
 
 class _Reader:

@@ -41,13 +41,14 @@ def make_tokenizer(corpus: Iterable[str], vocab_size: int, chat_template: str) -
 
     Numbers of up to three digits are cut out first, as in DeepSeek-V3's tokenizer, here with the space and the sign or operator before them.
     Merges may cross spaces, so that the fixed sentences of a small world become few tokens (SuperBPE, arXiv 2503.13423), but not
-    colons, so that a prompt is cut in the same way with and without what follows it.
+    colons, so that a prompt is cut in the same way with and without what follows it, nor the ends of sentences, so that a
+    sentence is cut in the same way wherever it stands.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(r" ?(?:[+-] ?)?\p{N}{1,3}"), "isolated"),
-            pre_tokenizers.Split(Regex(r"[:：\n]+"), "merged_with_previous"),
+            pre_tokenizers.Split(Regex(r"[:：.!?。！？\n]+"), "merged_with_previous"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

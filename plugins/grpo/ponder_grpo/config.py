@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from ponder import ref, refs
+from ponder.text import LanguageChoice
+from ponder_grpo.presets import PRESETS, PresetName, own_deviations
 
 AdvantageName: TypeAlias = Literal["group", "group_sample_std", "mean"]
 KlName: TypeAlias = Literal["k1", "k2", "k3", "unbiased"]
@@ -63,17 +66,44 @@ class DrGrpoLossConfig(_ClippedLossConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LengthLimit:
+    """The longest completion from a step on."""
+
+    step: int
+    """The first step, counted from 0, with this limit."""
+    max_new_tokens: int
+    """The sampler's option of this name, in tokens."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 0, "step")
+        _at_least(self, 1, "max_new_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
 class GrpoConfig:
     """Reinforce what a policy does better than its own average: group relative policy optimisation."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+
+    preset: PresetName | None = None
+    """Published settings that the options left out are taken from: "r1_zero", "r1" and "r1_final" (DeepSeek-R1-Zero and the two
+    reinforcement stages of DeepSeek-R1), "dapo", "dr_grpo". What the run changes of them is printed and kept in `deviations.json`."""
     policy: str = ref("policy")
     """The policy to train, or the stage that made it."""
     task: str = ref("task")
     """The problems."""
     rewards: list[str] = refs("reward")
-    """What completions are scored by; the score is the weighted sum."""
+    """What completions are scored by; the score is the weighted sum. The first, where it says 0 or 1, is measured as `pass@1`."""
+    reward_from: dict[str, int] = field(default_factory=dict)
+    """First step, counted from 0, at which a reward counts, by the reward's name; before that it is not computed. DeepSeek-R1's
+    last stage has its preference rewards in the last 400 of 1,700 steps."""
+    task_from: dict[str, int] = field(default_factory=dict)
+    """First step at which the problems of a part of a `mixture` are asked, by the part's name."""
     sampler: str = ref("sampler", default={"type": "fast", "temperature": 1.0})
     """How completions are drawn."""
+    length_limits: list[LengthLimit] = field(default_factory=list)
+    """A length curriculum: the sampler's `max_new_tokens` from a step on, as `[{step: 400, max_new_tokens: 512}]`; before the
+    first such step it is the sampler's own (DeepSeek-R1-Zero doubled it at update 8,200)."""
     loss: str = ref("loss", default="grpo")
     """The objective: `grpo`, `dapo`, `dr_grpo` or another plugin's."""
     advantage: AdvantageName = "group"
@@ -84,7 +114,11 @@ class GrpoConfig:
     prompts_per_step: int = 32
     """Different prompts in a step."""
     steps: int = 400
-    """How often completions are drawn and learnt from."""
+    """How often completions are drawn and learnt from; at most, when `compute_of` names stages."""
+    compute_of: list[str] = refs("stage", default=[])
+    """Stages whose floating-point operations, summed, are what this stage may spend: it ends after the step that reaches them."""
+    compute_factor: float = 1.0
+    """How many times the operations of `compute_of` may be spent."""
     minibatches: int = 1
     """Parts, of whole groups drawn at random, that a step's completions are cut into, with an optimizer update for each (16 in DeepSeek-R1)."""
     epochs: int = 1
@@ -92,7 +126,8 @@ class GrpoConfig:
     learning_rate: float = 3e-6
     """AdamW's learning rate, after the warm-up (3e-6 in DeepSeek-R1)."""
     schedule: Literal["constant", "linear"] = "constant"
-    """How the learning rate goes on after the warm-up: "linear" falls to 0 behind the last step."""
+    """How the learning rate goes on after the warm-up: "linear" falls to 0 behind the last of `steps`, whether or not
+    `compute_of` ends the stage before."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises from 0."""
     betas: tuple[float, float] = (0.9, 0.95)
@@ -107,10 +142,17 @@ class GrpoConfig:
     """The policy that the KL term holds on to; null is the policy that training starts from."""
     reference_refresh: int = 400
     """Updates after which the reference becomes the current policy (400 in DeepSeek-R1); 0 is never. Takes effect between steps."""
-    mask_truncated: bool = False
-    """Leave completions that the length limit cut off out of the groups' statistics and of the loss."""
-    language: Literal["en", "zh"] = "en"
-    """The language whose share of the words is measured as `language_consistency`."""
+    truncated: Literal["count", "mask", "penalise"] = "count"
+    """Completions that the length limit cuts off: "count" takes them as they are, "mask" leaves them out of the groups'
+    statistics and of the loss (DAPO's overlong filtering), "penalise" adds up to -1 to the score of every completion that
+    ends in the last `overlong_buffer` tokens (DAPO, equation 13)."""
+    overlong_buffer: int = 0
+    """Tokens before the length limit over which the penalty grows from 0 to -1; `truncated: penalise` needs it, nothing else reads it."""
+    dynamic_sampling: int = 0
+    """Draws at most, after a step's first, of further prompts in place of those whose completions all score the same, until
+    `prompts_per_step` groups teach something (DAPO, equation 11); 0 learns from what came first."""
+    language: LanguageChoice = "en"
+    """The language whose share of the words is measured as `language_consistency`: `en`, `zh`, or that of each `question`."""
     probes: int = 4
     """Problems of the task that are answered again and again with the same random numbers, for the report."""
     probe_every: int = 20
@@ -142,6 +184,27 @@ class GrpoConfig:
             _at_least(self, 1, "checkpoint_every")
         if not self.rewards:
             raise ValueError("rewards must name at least one reward")
+        _at_least(self, 0, "dynamic_sampling")
+        if self.truncated == "penalise":
+            _at_least(self, 1, "overlong_buffer")
+        _check_schedule(self.reward_from, self.steps, "reward_from")
+        _check_schedule(self.task_from, self.steps, "task_from")
+        self._check_phases()
+        if not 0 < self.compute_factor < math.inf:
+            raise ValueError(f"compute_factor must be greater than 0, not {self.compute_factor}")
+
+    def _check_phases(self) -> None:
+        for name in self.reward_from:
+            if name not in self.rewards:
+                raise ValueError(
+                    f"reward_from names {name!r}, which is not one of the rewards: {', '.join(self.rewards)}"
+                )
+        first = min(self.reward_from.get(name, 0) for name in self.rewards)
+        if first > 0:
+            raise ValueError(f"reward_from leaves the steps before {first} without any reward")
+        steps = [limit.step for limit in self.length_limits]
+        if steps != sorted(set(steps)):
+            raise ValueError(f"length_limits must rise from step to step, not stand at the steps {steps}")
 
     @property
     def updates_per_step(self) -> int:
@@ -153,10 +216,26 @@ class GrpoConfig:
         drawn = self.prompts_per_step * self.group_size
         updates = "1 update" if self.updates_per_step == 1 else f"{self.updates_per_step} updates"
         steps = "1 step draws" if self.steps == 1 else f"{self.steps:,} steps draw"
+        bound = "at most " if self.compute_of else ""
+        draws = "1 further draw" if self.dynamic_sampling == 1 else f"{self.dynamic_sampling} further draws"
+        further = f", with up to {draws} each" if self.dynamic_sampling else ""
         return (
             f"{self.prompts_per_step} prompts x {self.group_size} completions = {drawn:,} completions a step, "
-            f"in {updates}; {steps} {drawn * self.steps:,} completions"
+            f"in {updates}; {bound}{steps} {drawn * self.steps:,} completions{further}{self._changes()}"
         )
+
+    def _changes(self) -> str:
+        if self.preset is None:
+            return ""
+        count = len(own_deviations(self.preset, self))
+        options = "1 option" if count == 1 else f"{count} options"
+        return f"; {options} of preset {self.preset} changed, besides loss and sampler"
+
+
+def _check_schedule(first_steps: Mapping[str, int], steps: int, option: str) -> None:
+    for name, step in first_steps.items():
+        if not 0 <= step < steps:
+            raise ValueError(f"{option}: {name!r} begins at step {step}, but the steps are 0 to {steps - 1}")
 
 
 def _at_least(config: object, least: int, *names: str) -> None:

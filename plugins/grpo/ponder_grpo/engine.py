@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ponder.errors import StageError
-from ponder.hf import clip_gradients, set_learning_rate
+from ponder.hf import active_parameters, clip_gradients, set_learning_rate
 from ponder.interfaces import Loss, Policy
 from ponder.randomness import derive_seed
+from ponder_grpo.compute import FORWARD, FORWARD_AND_BACKWARD, tokens_passed
 from ponder_grpo.config import GrpoConfig
 from ponder_grpo.forward import reader_of
 from ponder_grpo.reference import Reference
@@ -24,6 +25,11 @@ from ponder_grpo.update import PassOptions, accumulate_gradients, completion_log
 class Counters:
     """What a run remembers besides its weights."""
 
+    steps_done: int = 0
+    prompts_asked: int = 0
+    """Where in the order of problems the next step begins."""
+    flops: int = 0
+    """Floating-point operations so far."""
     skipped_in_a_row: int = 0
     """Updates with a non-finite loss or gradient since the last good one."""
     silent_in_a_row: int = 0
@@ -44,11 +50,12 @@ class Engine:
     counters: Counters
     seed: int
     temperature: float
-    max_tokens: int
-    """The sampler's length limit; 0 when it has none."""
 
-    def learn(self, step: int, rows: Sequence[Row]) -> dict[str, float]:
-        """All updates of a step; returns the mean of their metrics. Rows of a group carry the group's place in the step."""
+    def learn(self, step: int, rows: Sequence[Row], max_tokens: int) -> dict[str, float]:
+        """All updates of a step; returns the mean of their metrics. Rows of a group carry the group's place in the step.
+
+        `max_tokens` is the sampler's length limit; 0 when it has none.
+        """
         # Dropout, where a model has it, must draw the same after an interruption.
         torch.manual_seed(derive_seed(self.seed, "dropout", step))
         set_learning_rate(self.optimizer, learning_rate(self.config, step))
@@ -58,8 +65,11 @@ class Engine:
         for update, groups in enumerate(minibatch_groups(self.config, self.seed, step)):
             chosen = set(groups)
             batch = [row for row in rows if row.group in chosen]
-            if any(needs_gradient(row, self.loss) for row in batch):
-                reports.append(self._update(batch if update == 0 else [_without_sampled(row) for row in batch]))
+            learnt = [row for row in batch if needs_gradient(row, self.loss)]
+            if learnt:
+                self._spend(FORWARD_AND_BACKWARD, learnt, self.policy)
+                known = batch if update == 0 else [_without_sampled(row) for row in batch]
+                reports.append(self._update(known, max_tokens))
         return self._summary(step, reports)
 
     def _with_known_logprobs(self, step: int, rows: Sequence[Row]) -> list[Row]:
@@ -70,6 +80,7 @@ class Engine:
         if self.reference is not None:
             self.reference.prepare(step)
             if not self.reference.is_current(step):
+                self._spend(FORWARD, rows, self.reference.frozen)
                 known = self.reference.logprobs(rows, self._options)
                 rows = [replace(row, reference_logprobs=known[row.index]) for row in rows]
         return rows
@@ -77,13 +88,19 @@ class Engine:
     def _with_old(self, rows: list[Row]) -> list[Row]:
         if all(row.sampled_logprobs is not None for row in rows):
             return [replace(row, old_logprobs=torch.tensor(row.sampled_logprobs, dtype=torch.float32)) for row in rows]
+        self._spend(FORWARD, rows, self.policy)
         known = completion_logprobs(reader_of(self.policy), rows, self._options)
         return [replace(row, old_logprobs=known[row.index]) for row in rows]
 
-    def _update(self, rows: Sequence[Row]) -> dict[str, float] | None:
+    def _spend(self, operations: int, rows: Sequence[Row], policy: Policy) -> None:
+        """Count a pass of `operations` for each parameter and token."""
+        read = [row for row in rows if row.completion]
+        self.counters.flops += operations * active_parameters(policy.model) * tokens_passed(read)
+
+    def _update(self, rows: Sequence[Row], max_tokens: int) -> dict[str, float] | None:
         """One optimizer update; None, with the weights untouched, when the loss or the gradient is not finite."""
         self.optimizer.zero_grad(set_to_none=True)
-        metrics = accumulate_gradients(reader_of(self.policy), rows, self.loss, self.max_tokens, self._options)
+        metrics = accumulate_gradients(reader_of(self.policy), rows, self.loss, max_tokens, self._options)
         norm = clip_gradients(self.policy.model.parameters(), self.config.max_grad_norm)
         if not (math.isfinite(metrics["loss"]) and math.isfinite(norm)):
             self._skip()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ponder.errors import InputError
 from ponder.interfaces import Task
 from ponder.randomness import permutation
+from ponder.scopes import TASK_KEY
 from ponder.types import Example
+from ponder_grpo.config import GrpoConfig
 
 
 class Problems:
@@ -19,9 +21,9 @@ class Problems:
         self._epoch = -1
         self._order: list[int] = []
 
-    def of_step(self, step: int, count: int) -> list[Example]:
-        """The `count` examples of a step, counted from 0."""
-        return [self._at(step * count + offset) for offset in range(count)]
+    def take(self, position: int, count: int) -> list[Example]:
+        """The `count` examples from a position on, counted from 0."""
+        return [self._at(position + offset) for offset in range(count)]
 
     def probes(self, count: int) -> list[Example]:
         """The examples that are asked again and again."""
@@ -33,6 +35,28 @@ class Problems:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, permutation(len(self._examples), self._seed, "prompts", "epoch", epoch)
         return self._examples[self._order[offset]]
+
+
+def examples_at(examples: Sequence[Example], first_steps: Mapping[str, int], step: int) -> list[Example]:
+    """The examples that may be asked at a step: all but those of a mixture's parts that begin later."""
+    return [example for example in examples if first_steps.get(str(example.metadata.get(TASK_KEY)), 0) <= step]
+
+
+def check_parts(examples: Sequence[Example], config: GrpoConfig) -> None:
+    """Raise InputError when `task_from` names a part that is not there, or leaves too little to ask at first."""
+    have = {str(example.metadata[TASK_KEY]) for example in examples if TASK_KEY in example.metadata}
+    for name in config.task_from:
+        if name not in have:
+            raise InputError(
+                f"task_from names {name!r}, but no example of task {config.task!r} is from such a part of a mixture; "
+                f"parts: {', '.join(sorted(have)) or 'none'}"
+            )
+    at_first = len(examples_at(examples, config.task_from, 0))
+    if at_first < config.prompts_per_step:
+        raise InputError(
+            f"task_from leaves {at_first} examples of task {config.task!r} for the first steps, but a step takes "
+            f"{config.prompts_per_step} different ones: let a part begin at step 0, or lower prompts_per_step"
+        )
 
 
 def load_examples(task: Task, name: str, prompts_per_step: int) -> list[Example]:

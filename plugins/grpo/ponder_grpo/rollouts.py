@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ponder.errors import StageError
 from ponder.interfaces import Policy, Sampler
@@ -21,6 +21,14 @@ class Drawn:
     rollouts: Sequence[Rollout]
     scores: Sequence[Score]
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def with_more(self, other: Drawn) -> Drawn:
+        """This and another, whose groups are numbered on."""
+        groups = 1 + max((rollout.group for rollout in self.rollouts), default=-1)
+        added = [replace(rollout, group=groups + rollout.group) for rollout in other.rollouts]
+        phases = dict.fromkeys([*self.seconds, *other.seconds])
+        seconds = {phase: self.seconds.get(phase, 0.0) + other.seconds.get(phase, 0.0) for phase in phases}
+        return Drawn([*self.rollouts, *added], [*self.scores, *other.scores], seconds)
 
 
 @dataclass(frozen=True, slots=True)

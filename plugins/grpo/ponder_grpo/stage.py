@@ -5,35 +5,29 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponder.errors import InputError
-from ponder.hf import TrainingState, adamw
-from ponder.interfaces import Policy, Sampler
+from ponder.hf import TrainingState, active_parameters, adamw, encode_prompt
+from ponder.interfaces import Policy
 from ponder.randomness import derive_seed
-from ponder.types import StageResult
-from ponder_grpo.batch import make_batch
+from ponder.types import Example, StageResult
+from ponder_grpo.batch import count_teaching, make_batch
+from ponder_grpo.compute import FORWARD, make_budget
 from ponder_grpo.config import GrpoConfig
+from ponder_grpo.curriculum import Curriculum, length_limit
+from ponder_grpo.deviations import DEVIATIONS_FILE, report_deviations
 from ponder_grpo.engine import Counters, Engine
-from ponder_grpo.measures import measure
-from ponder_grpo.problems import Problems, load_examples
 from ponder_grpo.reference import Reference
+from ponder_grpo.reports import Reporter
 from ponder_grpo.rollouts import Drawer, Drawn
-from ponder_grpo.tables import Table, rows_of, sample_rows
+from ponder_grpo.tables import Table, rows_of
 from ponder_grpo.update import needs_reference
 
 if TYPE_CHECKING:
     from ponder.context import StageContext
-
-FINAL_STEPS = 10
-"""Steps whose mean the stage's result reports."""
-SILENT_STEPS = 20
-"""Steps without a signal after which the user is told."""
-NOTABLE_GAP = 0.05
-"""Mean distance, in nats, between sampler and trainer that the user is told of."""
 
 
 class GrpoStage:
@@ -47,6 +41,9 @@ class GrpoStage:
         training = Training(self.config, context)
         total = self.config.steps
         for step in context.steps(total, training.state, checkpoint_every=self.config.checkpoint_every):
+            # Looked at before a step, so that a run interrupted behind its last step ends where it would have.
+            if training.is_spent:
+                break
             training.step(step)
         return training.finish()
 
@@ -77,47 +74,106 @@ class Training:
     def __init__(self, config: GrpoConfig, context: StageContext) -> None:
         self.config = config
         self.context = context
-        examples = load_examples(context.task(config.task), config.task, config.prompts_per_step)
-        rubric = context.rubric(config.rewards)
-        rubric.check(examples, config.task)
+        self.budget = make_budget(config, context)
+        self.curriculum = Curriculum(config, context)
         self.policy = context.policy(config.policy)
-        sampler = context.sampler(config.sampler)
-        self.drawer = Drawer(self.policy, sampler, rubric, context.journal())
-        self.problems = Problems(examples, context.seed)
-        self.engine = self._make_engine(sampler)
-        reference = self.engine.reference
-        extra = {"reference": reference.frozen.model} if reference is not None and reference.changes else {}
-        self.state = GrpoState(TrainingState(self.policy, self.engine.optimizer, extra), self.engine.counters)
+        self.engine = self._make_engine()
+        self.counters = self.engine.counters
+        self.state = GrpoState(self._training_state(), self.counters)
+        self.journal = context.journal()
         tables = context.journal("tables")
-        self.rollouts = Table(context.directory / "rollouts.jsonl", tables)
         self.probes = Table(context.directory / "probes.jsonl", tables)
+        self.rollouts = Table(context.directory / "rollouts.jsonl", tables)
+        self.reporter = Reporter(config, context, self.counters, self.rollouts)
+        if config.preset is not None:
+            report_deviations(config, self.engine.loss, self.curriculum.samplers.values[0], context)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the compute budget ends the stage here."""
+        return self.budget.is_spent(self.counters.flops)
 
     def step(self, step: int) -> None:
         """One step, from prompts to updated weights, with everything it reports."""
-        if self.config.probes and step % self.config.probe_every == 0:
+        config = self.config
+        if config.probes and step % config.probe_every == 0:
             self._probe(step)
-        config, seed = self.config, derive_seed(self.context.seed, "rollout", step)
-        examples = self.problems.of_step(step, config.prompts_per_step)
-        drawn = self.drawer.draw(f"step-{step}", examples, config.group_size, seed)
-        batch = make_batch(drawn.rollouts, drawn.scores, self.policy.tokenizer, config)
+        max_tokens = length_limit(self.curriculum.samplers.at(step))
+        drawn = self._draw(step)
         started = time.perf_counter()
-        learnt = self.engine.learn(step, batch.rows)
+        batch = make_batch(drawn.rollouts, drawn.scores, self.policy.tokenizer, config, max_tokens)
+        learnt = self.engine.learn(step, batch.rows, max_tokens)
         seconds = {**drawn.seconds, "train": time.perf_counter() - started}
-        self._report(step, drawn, {"groups_without_signal": batch.tied_share, **learnt})
-        self._report_timing(step, drawn, seconds)
+        self.counters.steps_done = step + 1
+        metrics = {**batch.metrics, **self._changing(drawn, max_tokens), **learnt, **self._spent()}
+        is_last = step == config.steps - 1 or self.is_spent
+        self.reporter.report(step, drawn, self.curriculum.rubrics.at(step), metrics, is_last=is_last)
+        self.reporter.report_timing(step, drawn, seconds)
 
     def finish(self) -> StageResult:
         """Save the policy and sum up."""
+        counters = self.counters
         if self.config.probes:
-            self._probe(self.config.steps)
+            self._probe(counters.steps_done)
         for table in (self.rollouts, self.probes):
             table.write()
             self.context.artifact(table.path)
+        if self.config.preset is not None:
+            self.context.artifact(self.context.directory / DEVIATIONS_FILE)
         directory = self.context.directory / "policy"
         self.policy.save(directory)
-        return StageResult(policy=directory, metrics=_means(self.engine.counters.recent))
+        ending = self.budget.summary(counters.flops, counters.steps_done, self.config.steps)
+        if ending:
+            self.context.say(ending)
+        metrics = {**_means(counters.recent), **self._spent(), "steps": float(counters.steps_done)}
+        return StageResult(policy=directory, metrics=metrics)
 
-    def _make_engine(self, sampler: Sampler) -> Engine:
+    def _draw(self, step: int) -> Drawn:
+        """A step's completions, with those of the prompts that are asked because others taught nothing."""
+        drawn = self._ask(step, 0, self.config.prompts_per_step)
+        for attempt in range(1, self.config.dynamic_sampling + 1):
+            missing = self.config.prompts_per_step - count_teaching(drawn.rollouts, drawn.scores, self.config)
+            if missing <= 0:
+                break
+            drawn = drawn.with_more(self._ask(step, attempt, missing))
+        return drawn
+
+    def _ask(self, step: int, attempt: int, prompts: int) -> Drawn:
+        examples = self.curriculum.problems.at(step).take(self.counters.prompts_asked, prompts)
+        self.counters.prompts_asked += prompts
+        parts = (step, attempt) if attempt else (step,)
+        seed = derive_seed(self.context.seed, "rollout", *parts)
+        key = "-".join(["step", *map(str, parts)])
+        drawn = self._drawer(step).draw(key, examples, self.config.group_size, seed)
+        self._count_sampling(examples, drawn)
+        return drawn
+
+    def _count_sampling(self, examples: Sequence[Example], drawn: Drawn) -> None:
+        """Add the operations for what was read and generated: a prompt once for its group, and every token drawn."""
+        tokens = sum(len(encode_prompt(self.policy.tokenizer, example.prompt)) for example in examples)
+        tokens += sum(len(rollout.completion.token_ids) for rollout in drawn.rollouts)
+        self.counters.flops += FORWARD * active_parameters(self.policy.model) * tokens
+
+    def _changing(self, drawn: Drawn, max_tokens: int) -> dict[str, float]:
+        """What differs from step to step only under some options."""
+        prompts = len(drawn.rollouts) // self.config.group_size
+        resampled = {"resampled_prompts": float(prompts - self.config.prompts_per_step)}
+        limit = {"length_limit": float(max_tokens)}
+        return (resampled if self.config.dynamic_sampling else {}) | (limit if self.config.length_limits else {})
+
+    def _spent(self) -> dict[str, float]:
+        return {"flops": float(self.counters.flops), **self.budget.share(self.counters.flops)}
+
+    def _drawer(self, step: int) -> Drawer:
+        curriculum = self.curriculum
+        return Drawer(self.policy, curriculum.samplers.at(step), curriculum.rubrics.at(step), self.journal)
+
+    def _probe(self, step: int) -> None:
+        examples = self.curriculum.problems.values[0].probes(self.config.probes)
+        drawn = self._drawer(step).draw(f"probe-{step}", examples, 1, derive_seed(self.context.seed, "probe"))
+        self.probes.add(step, rows_of(drawn, range(len(drawn.rollouts))))
+
+    def _make_engine(self) -> Engine:
         config, context = self.config, self.context
         loss = context.loss(config.loss)
         return Engine(
@@ -128,78 +184,17 @@ class Training:
             config=config,
             counters=Counters(),
             seed=context.seed,
-            temperature=_temperature(sampler, config.sampler),
-            max_tokens=_length_limit(sampler),
+            temperature=self.curriculum.temperature,
         )
 
     def _make_reference(self) -> Reference:
         frozen: Policy = self.context.policy(self.config.reference or self.config.policy)
         return Reference(frozen, self.policy, self.config)
 
-    def _probe(self, step: int) -> None:
-        examples = self.problems.probes(self.config.probes)
-        drawn = self.drawer.draw(f"probe-{step}", examples, 1, derive_seed(self.context.seed, "probe"))
-        self.probes.add(step, rows_of(drawn, range(len(drawn.rollouts))))
-
-    def _report(self, step: int, drawn: Drawn, learnt: Mapping[str, float]) -> None:
-        completions = [rollout.completion for rollout in drawn.rollouts]
-        scored = self.drawer.rubric.metrics(list(drawn.scores))
-        metrics = {**scored, **measure(completions, self.config.language), **learnt}
-        self.context.log(metrics, step)
-        counters = self.engine.counters
-        counters.recent = [*counters.recent, metrics][-FINAL_STEPS:]
-        if step % self.config.table_every == 0 or step == self.config.steps - 1:
-            self.rollouts.add(step, sample_rows(drawn, self.config.group_size))
-        self._explain(step, drawn, metrics)
-
-    def _report_timing(self, step: int, drawn: Drawn, seconds: Mapping[str, float]) -> None:
-        timing = {f"seconds/{phase}": spent for phase, spent in seconds.items()}
-        if drawn.seconds:
-            tokens = sum(len(rollout.completion.token_ids) for rollout in drawn.rollouts)
-            timing["completion_tokens_per_second"] = tokens / max(sum(seconds.values()), 1e-9)
-        self.context.timing(timing, step)
-
-    def _explain(self, step: int, drawn: Drawn, metrics: Mapping[str, float]) -> None:
-        """Say what a number in a log would not tell everybody."""
-        counters = self.engine.counters
-        counters.silent_in_a_row = counters.silent_in_a_row + 1 if metrics["groups_without_signal"] == 1.0 else 0
-        if counters.silent_in_a_row and counters.silent_in_a_row % SILENT_STEPS == 0:
-            self.context.say(_why_silent(drawn, metrics, counters.silent_in_a_row, self.config.group_size))
-        gap = metrics.get("sampler_gap", 0.0)
-        if step == 0 and not gap <= NOTABLE_GAP:
-            self.context.say(
-                f"the sampler's log-probabilities are {gap:.3g} nats a token away from the trainer's, on average: "
-                "are the sampler's temperature, precision and weights those of the policy?"
-            )
-
-
-def _why_silent(drawn: Drawn, metrics: Mapping[str, float], steps: int, group_size: int) -> str:
-    found = f"no group had completions with different scores in the last {steps} steps, so nothing was learnt"
-    texts = [rollout.completion.text for rollout in drawn.rollouts]
-    distinct = sum(len(set(texts[start : start + group_size])) for start in range(0, len(texts), group_size))
-    if distinct * group_size <= 2 * len(texts):
-        return f"{found}: the completions of a group are nearly all the same text; raise the sampler's temperature"
-    mean = metrics.get("reward")
-    if mean is None:
-        return f"{found}: no completion got a score; look at the rewards"
-    return (
-        f"{found}: at a mean reward of {mean:.3g} the problems are too easy or too hard for the policy; mix in others"
-    )
-
-
-def _temperature(sampler: Sampler, name: str) -> float:
-    temperature = float(getattr(sampler, "temperature", 1.0))
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise InputError(
-            f"sampler {name!r} has temperature {temperature:g}: grpo compares different answers, so it must be above 0"
-        )
-    return temperature
-
-
-def _length_limit(sampler: Sampler) -> int:
-    """The sampler's `max_new_tokens`, its own or its options'; 0 when it has none."""
-    own = getattr(sampler, "max_new_tokens", None)
-    return int(own or getattr(getattr(sampler, "config", None), "max_new_tokens", None) or 0)
+    def _training_state(self) -> TrainingState:
+        reference = self.engine.reference
+        extra = {"reference": reference.frozen.model} if reference is not None and reference.changes else {}
+        return TrainingState(self.policy, self.engine.optimizer, extra)
 
 
 def _means(recent: list[dict[str, float]]) -> dict[str, float]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +25,9 @@ from transformers import (
 from ponder.journal import Journal
 from ponder.randomness import derive_seed
 from ponder.rubric import Score
-from ponder.types import Completion, Example, Rollout
+from ponder.types import Completion, Example, Rollout, StageResult
+from ponder_grpo import GrpoConfig
+from ponder_grpo.stage import GrpoStage
 
 LETTERS = "abcdefghijklmnop"
 EOS, PAD = 0, 1
@@ -200,6 +203,8 @@ class FolderContext:
     said: list[str] = field(default_factory=list)
     timings: list[Mapping[str, float]] = field(default_factory=list)
     artifacts: list[Path] = field(default_factory=list)
+    earlier: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    make_rubric: Callable[[Sequence[str]], Any] | None = None
 
     def policy(self, name: str) -> TinyPolicy:
         return self.make_policy()
@@ -207,14 +212,17 @@ class FolderContext:
     def task(self, name: str) -> Any:
         return self.task_object
 
-    def sampler(self, name: str) -> TinySampler:
-        return self.sampler_object
+    def sampler(self, name: str, **changes: Any) -> TinySampler:
+        return replace(self.sampler_object, **changes) if changes else self.sampler_object
+
+    def stage(self, name: str) -> Any:
+        return SimpleNamespace(result=StageResult(metrics=self.earlier[name]))
 
     def loss(self, name: str) -> Any:
         return self.loss_object
 
-    def rubric(self, names: Sequence[str]) -> TinyRubric:
-        return self.rubric_object
+    def rubric(self, names: Sequence[str]) -> Any:
+        return self.make_rubric(names) if self.make_rubric else self.rubric_object
 
     def journal(self, name: str = "journal") -> Journal:
         return Journal(self.directory.parent / f"{name}.journal")
@@ -268,6 +276,53 @@ def make_context(tmp_path: Path, architecture: str) -> Callable[..., FolderConte
         return FolderContext(directory, lambda: TinyPolicy(MODELS[architecture]()), loss, **changes)
 
     return make
+
+
+SMALL = {
+    "policy": "base",
+    "task": "letters",
+    "rewards": ["early"],
+    "sampler": "fast",
+    "loss": "grpo",
+    "group_size": 4,
+    "prompts_per_step": 4,
+    "steps": 3,
+    "learning_rate": 0.01,
+    "probes": 0,
+}
+
+
+@pytest.fixture
+def train() -> Callable[..., StageResult]:
+    """Runs the stage with small options."""
+
+    def run(context: FolderContext, **options: Any) -> StageResult:
+        return GrpoStage(GrpoConfig(**{**SMALL, **options})).run(context)
+
+    return run
+
+
+@pytest.fixture
+def check_resumption(
+    make_context: Callable[..., FolderContext], train: Callable[..., StageResult]
+) -> Callable[..., FolderContext]:
+    """Compares a whole run with runs that are killed in some steps and continue; returns the whole one's context."""
+
+    def check(loss: Any, stops: Sequence[int], options: Mapping[str, Any], **parts: Any) -> FolderContext:
+        options = {"probes": 2, "probe_every": 2, "table_every": 2, "checkpoint_every": 2, **options}
+        whole = make_context(loss, run="whole", **parts)
+        expected = train(whole, **options)
+        for stop_at in stops:
+            with pytest.raises(KeyboardInterrupt):
+                train(make_context(loss, run=f"killed-{stop_at}", stop_at=stop_at, **parts), **options)
+            resumed = make_context(loss, run=f"killed-{stop_at}", **parts)
+            result = train(resumed, **options)
+            assert result.metrics == expected.metrics
+            for name in ("metrics.jsonl", "rollouts.jsonl", "probes.jsonl", "policy/model.safetensors"):
+                assert (resumed.directory / name).read_bytes() == (whole.directory / name).read_bytes()
+        return whole
+
+    return check
 
 
 @pytest.fixture

@@ -25,6 +25,14 @@ def test_the_plan_counts_the_updates_of_all_epochs():
     )
 
 
+def test_the_plan_says_what_may_be_drawn_besides():
+    assert (
+        config(compute_of=["sft"], dynamic_sampling=3, steps=2)
+        .plan()
+        .endswith("at most 2 steps draw 1,024 completions, with up to 3 further draws each")
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [

@@ -46,19 +46,19 @@ def test_an_unscored_completion_is_no_row(tokenizer):
     batch = make_batch(rollouts, [score(1.0), score(None), score(0.0), score(1.0)], tokenizer, config())
     assert [row.index for row in batch.rows] == [0, 2, 3]
     assert batch.rows[0].advantage == 0.0
-    assert batch.tied_share == 0.5
+    assert batch.metrics["groups_without_signal"] == 0.5
 
 
 def test_a_cut_off_completion_is_no_row_when_truncated_ones_are_masked(tokenizer):
     rollouts = [rollout(0), rollout(0, reason="length"), rollout(1), rollout(1)]
     scores = [score(1.0), score(0.0), score(0.0), score(1.0)]
     assert len(make_batch(rollouts, scores, tokenizer, config()).rows) == 4
-    assert [row.index for row in make_batch(rollouts, scores, tokenizer, config(mask_truncated=True)).rows] == [0, 2, 3]
+    assert [row.index for row in make_batch(rollouts, scores, tokenizer, config(truncated="mask")).rows] == [0, 2, 3]
 
 
 def test_problems_come_in_the_counter_based_order_of_shuffled_epochs():
     examples = [Example(str(index)) for index in range(7)]
-    drawn = [int(example.prompt) for step in range(4) for example in Problems(examples, 9).of_step(step, 3)]
+    drawn = [int(example.prompt) for step in range(4) for example in Problems(examples, 9).take(3 * step, 3)]
     assert drawn == [shuffled_index(position, 7, 9, "prompts") for position in range(12)]
     assert sorted(drawn[:7]) == list(range(7))
 
@@ -68,7 +68,7 @@ def test_measures_are_means_over_completions():
         Completion("Wait, that is wrong.", (2, 3, 4, 0), (-1.0, -2.0, -1.0, -2.0)),
         Completion("这是 six", (2, 3), (-3.0, -3.0), "length"),
     ]
-    measures = measure(completions, "en")
+    measures = measure([Rollout(Example("ab"), completion, 0) for completion in completions], "en")
     assert measures["response_length"] == 3.0
     assert measures["truncated"] == 0.5
     assert measures["reflection_rate"] == 1.0
@@ -78,6 +78,6 @@ def test_measures_are_means_over_completions():
 
 
 def test_a_measure_that_nothing_has_is_left_out():
-    measures = measure([Completion("12 + 3", (2,))], "en")
+    measures = measure([Rollout(Example("ab"), Completion("12 + 3", (2,)), 0)], "en")
     assert "language_consistency" not in measures
     assert "entropy" not in measures

@@ -379,7 +379,7 @@ def test_truncated_completions_can_be_left_out(make_context):
     finished = Completion("aa", (2, 2, 0), (-1.0, -1.0, -1.0))
     cut_off = Completion("pp", (17, 17), (-1.0, -1.0), "length")
     context = make_context(NO_KL, sampler_object=Scripted([finished, cut_off]))
-    run(context, mask_truncated=True)
+    run(context, truncated="mask")
     assert {line["groups_without_signal"] for line in context.metrics()} == {1.0}
     assert context.metrics()[0]["truncated"] == 0.5
 
