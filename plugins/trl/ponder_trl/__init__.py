@@ -1,0 +1,26 @@
+"""Stages on TRL's trainers, `sft`, `reward_model` and `trl_grpo`, and the reward `preference`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ponder import BatchReward, Component, Stage, hookimpl, lazy
+from ponder_trl.grpo_config import TrlGrpoConfig
+from ponder_trl.reward_configs import PreferenceConfig, RewardModelConfig
+from ponder_trl.sft_config import SftConfig
+
+__all__ = ["PreferenceConfig", "RewardModelConfig", "SftConfig", "TrlGrpoConfig"]
+
+
+@hookimpl
+def ponder_stages() -> Iterator[Component[Stage]]:
+    """The stages of this plugin."""
+    yield Component("sft", SftConfig, lazy("ponder_trl.sft:Sft"))
+    yield Component("reward_model", RewardModelConfig, lazy("ponder_trl.reward_model:RewardModel"))
+    yield Component("trl_grpo", TrlGrpoConfig, lazy("ponder_trl.trl_grpo:TrlGrpo"))
+
+
+@hookimpl
+def ponder_rewards() -> Iterator[Component[BatchReward]]:
+    """The reward of this plugin."""
+    yield Component("preference", PreferenceConfig, lazy("ponder_trl.preference:Preference"))

@@ -1,0 +1,151 @@
+"""The stage `trl_grpo`: TRL's GRPOTrainer learns from completions that ponder draws and scores."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer
+
+from ponder import Policy, Sampler, StageResult
+from ponder.errors import InputError
+from ponder.hf import active_parameters, quiet_files
+from ponder_trl import loop
+from ponder_trl.drawing import Drawer, Draws, Problems, load_examples, measures_of
+from ponder_trl.experts import with_fast_experts
+from ponder_trl.grpo_config import TrlGrpoConfig
+from ponder_trl.schedule import constant
+from ponder_trl.step_trainer import StepTrainer
+
+if TYPE_CHECKING:
+    from ponder.context import StageContext
+
+
+class TrlGrpoTrainer(StepTrainer, GRPOTrainer):
+    """TRL's trainer in ponder's loop."""
+
+
+class TrlGrpo:
+    """Trains a policy on a task's problems with rewards; see `TrlGrpoConfig`."""
+
+    def __init__(self, config: TrlGrpoConfig) -> None:
+        self._config = config
+
+    def run(self, context: StageContext) -> StageResult:
+        """See `Stage`.
+
+        Raises:
+            InputError: the task cannot fill a step, or the sampler is greedy.
+            StageError: the loss or the gradient was not finite for `max_skipped` updates in a row, or a reward scored nothing.
+        """
+        config = self._config
+        examples = load_examples(context, config)
+        rubric = context.rubric(config.rewards)
+        rubric.check(examples, config.task)
+        policy = context.policy(config.policy)
+        sampler = context.sampler(config.sampler)
+        problems = Problems(examples, context.seed)
+        drawer = Drawer(config, context, policy, sampler, rubric, context.journal(), problems)
+        draws = Draws(drawer, config.updates_per_step)
+        temperature = _temperature(sampler, config.sampler)
+        directory = context.directory / "reference"
+        with quiet_files(), _reference(policy, directory, is_needed=config.beta > 0):
+            progress = loop.train(
+                context,
+                policy,
+                self._pace(),
+                lambda pieces: self._make_trainer(policy, draws, temperature, pieces),
+                options=config.trl,
+                keep=lambda logs: {**_taken(draws), **measures_of(logs)},
+                extra=draws,
+            )
+        policy.save(context.directory / "policy")
+        metrics = {**progress.means(), "skipped": float(progress.skipped), "flops": self._flops(policy, draws.tokens)}
+        return StageResult(policy=context.directory / "policy", metrics=metrics)
+
+    def _pace(self) -> loop.Pace:
+        config = self._config
+        return loop.Pace(
+            steps=config.steps * config.updates_per_step,
+            learning_rate=constant(config.learning_rate, config.warmup_steps),
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+            max_skipped=config.max_skipped,
+            checkpoint_every=config.checkpoint_every,
+        )
+
+    def _make_trainer(self, policy: Policy, draws: Draws, temperature: float, pieces: loop.Pieces) -> TrlGrpoTrainer:
+        config = self._config
+        passes = config.completions // config.minibatches // config.rows_per_pass
+        sizes = {
+            "per_device_train_batch_size": config.rows_per_pass,
+            "gradient_accumulation_steps": passes,
+            "steps_per_generation": passes * config.minibatches,
+            "num_iterations": config.epochs,
+            "num_generations": config.group_size,
+        }
+        trainer = TrlGrpoTrainer(
+            model=policy.model,
+            reward_funcs=_score,
+            args=GRPOConfig(
+                **{**pieces.arguments, **sizes}, beta=config.beta, temperature=temperature, shuffle_dataset=False
+            ),
+            # What is asked is up to `draws`; the trainer is to see a step's worth of prompts, whichever they are.
+            train_dataset=Dataset.from_dict({"prompt": [str(place) for place in range(config.prompts_per_step)]}),
+            processing_class=policy.tokenizer,
+            callbacks=pieces.callbacks,
+            optimizers=pieces.optimizers,
+            rollout_func=draws.give,
+        )
+        if trainer.ref_model is not None:
+            with_fast_experts(trainer.ref_model)
+        draws.attach(trainer, pieces.start)
+        return trainer
+
+    def _flops(self, policy: Policy, tokens: int) -> float:
+        """2 for each parameter and token that is sampled or read by the reference or the old policy, 6 where it is learnt from."""
+        config = self._config
+        read = 1 + (config.beta > 0) + (config.updates_per_step > 1)
+        return float(active_parameters(policy.model)) * tokens * (2 * read + 6 * config.epochs)
+
+
+def _score(score: Sequence[float | None], **_: object) -> list[float | None]:
+    """The scores that came with the completions, as TRL asks for rewards."""
+    return list(score)
+
+
+def _taken(draws: Draws) -> dict[str, float]:
+    """What was drawn for this update, if anything was."""
+    taken, draws.measures = draws.measures, {}
+    return taken
+
+
+def _temperature(sampler: Sampler, name: str) -> float:
+    temperature = float(getattr(sampler, "temperature", 1.0))
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise InputError(
+            f"sampler {name!r} has temperature {temperature:g}: trl_grpo compares different answers, so it must be above 0"
+        )
+    return temperature
+
+
+@contextmanager
+def _reference(policy: Policy, directory: Path, *, is_needed: bool) -> Iterator[None]:
+    """The policy as it begins in a directory for the time being: TRL loads the reference from where a model says it is from."""
+    shutil.rmtree(directory, ignore_errors=True)
+    config = policy.model.config
+    origin = config._name_or_path
+    try:
+        if is_needed and not hasattr(policy.model, "peft_config"):  # with adapters TRL takes the weights below them
+            policy.model.save_pretrained(directory)
+            config._name_or_path = str(directory)
+        yield
+    finally:
+        config._name_or_path = origin
+        shutil.rmtree(directory, ignore_errors=True)
