@@ -257,7 +257,8 @@ _COMMAND = re.compile(r"\\(?:text[a-z]{0,6}|emph|mbox)(?![A-Za-z])|\\[A-Za-z]+\*
 _TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9_-]{0,63} ?/?>|<[|｜][^<>|｜]{1,64}[|｜]>")
 
 _LATIN = "A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿ"
-_HAN = "々〇㐀-䶿一-鿿豈-﫿\U00020000-\U000323af"
+# Written as escapes: some editors replace compatibility ideographs by others, and the ranges would change.
+_HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _KANA = "぀-ヿㇰ-ㇿｦ-ﾟ"
 _ENGLISH_WORD = re.compile(
     rf"(?<![^\W{_HAN}{_KANA}])(?:[AaI]|[{_LATIN}]+(?:['’-][{_LATIN}]+)+|[{_LATIN}]{{2,}})(?![^\W{_HAN}{_KANA}])"

@@ -231,3 +231,12 @@ def test_a_question_is_in_the_language_its_task_names_or_in_that_of_its_words(ex
     assert question_language(example) == expected
     assert resolve_language("question", example) == expected
     assert resolve_language("en", example) == "en"
+
+
+@pytest.mark.parametrize("text", ["안녕하세요 세계", "\ue000\ue001", "\ud800"])
+def test_what_lies_between_the_blocks_of_ideographs_is_not_chinese(text: str) -> None:
+    assert language_share(text, "zh") in (None, 0.0)
+
+
+def test_a_compatibility_ideograph_is_chinese() -> None:
+    assert language_share("\uf900\uf901", "zh") == 1.0

@@ -1,20 +1,20 @@
-"""`ponder chat`: ask a policy."""
+"""`ponder chat`: ask a policy, and watch it answer."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ponder.commands import common
 
 if TYPE_CHECKING:
+    from ponder.conversation import Conversation
     from ponder.interfaces import Policy, Sampler
     from ponder.plugins import Registry
-    from ponder.progress import Display
 
 _SAMPLERS = ("fast", "generate")
 """The first that is installed is used."""
@@ -26,7 +26,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "chat",
         help="ask a policy",
-        description="Ask a policy, a question a line; its thoughts are dimmed, its answer stands below. Ctrl-D ends.",
+        description=(
+            "Ask a policy, a question a line, and watch it answer: its thinking is dimmed, its answer stands below. On a terminal it "
+            "remembers what was said; /new forgets it, Ctrl-C stops an answer, Ctrl-D ends. Piped lines are each asked alone."
+        ),
     )
     text = "the directory of a finished stage, such as runs/r1/reason, or RECIPE:NAME, a stage or policy of a recipe"
     parser.add_argument("policy", metavar="POLICY", help=text)
@@ -43,14 +46,51 @@ def add_parser(subparsers: Any) -> None:
 
 def command(arguments: Namespace) -> int:
     """Load the policy, then answer until the questions end."""
+    from ponder.conversation import Conversation
     from ponder.progress import Display
 
     registry = common.registry_from(arguments)
     sampler = _sampler(arguments, registry)
     policy = _policy(arguments, registry)
-    questions = [arguments.once] if arguments.once is not None else _typed()
-    _converse(policy, sampler, questions, arguments.seed, Display())
+    is_typed = arguments.once is None and sys.stdin.isatty()
+    conversation = Conversation(policy, sampler, arguments.seed, Display(), remembers=is_typed)
+    if is_typed:
+        _talk(conversation)
+    else:
+        for question in sys.stdin if arguments.once is None else [arguments.once]:
+            if question.strip():
+                conversation.ask(question.strip())
     return 0
+
+
+def _talk(conversation: Conversation) -> None:
+    """Questions from a terminal until Ctrl-D; Ctrl-C stops the answer, and a question that cannot be asked ends nothing."""
+    from ponder.errors import InputError
+
+    with suppress(ImportError):
+        import readline  # noqa: F401  arrow keys and a history for `input`
+    while (question := _typed()) is not None:
+        try:
+            if question == "/new":
+                conversation.forget()
+            elif question:
+                conversation.ask(question)
+        except KeyboardInterrupt:
+            sys.stdout.write("(stopped)\n")
+        except InputError as error:
+            sys.stdout.write(f"{error}\n")
+
+
+def _typed() -> str | None:
+    """The next line; empty after Ctrl-C, None after Ctrl-D."""
+    try:
+        return input("> ").strip()
+    except KeyboardInterrupt:
+        sys.stdout.write("\n")
+        return ""
+    except EOFError:
+        sys.stdout.write("\n")
+        return None
 
 
 def _policy(arguments: Namespace, registry: Registry) -> Policy:
@@ -90,43 +130,3 @@ def _sampler(arguments: Namespace, registry: Registry) -> Sampler:
     defaults = {name: value for name, value in _DEFAULTS.items() if name in known}
     sampler: Sampler = component.make(make_config(component, {**defaults, **given}, Path("sampler")))
     return sampler
-
-
-def _typed() -> Iterator[str]:
-    """Lines of standard input, asked for on a terminal."""
-    while True:
-        if sys.stdin.isatty():
-            sys.stdout.write("> ")
-            sys.stdout.flush()
-        line = sys.stdin.readline()
-        if not line:
-            return
-        if line.strip():
-            yield line.strip()
-
-
-def _converse(policy: Policy, sampler: Sampler, questions: Iterable[str], seed: int, display: Display) -> None:
-    from rich.text import Text
-
-    from ponder.progress import printable
-    from ponder.randomness import derive_seed
-    from ponder.text import split_response
-
-    for number, question in enumerate(questions):
-        example = _example(policy, question)
-        completion = sampler.sample(policy, [example], 1, derive_seed(seed, "chat", number))[0][0]
-        response = split_response(completion.text)
-        if response.reasoning:
-            display.console.print(Text(printable(response.reasoning), style="dim"), soft_wrap=True)
-        cut = " (cut off at max_new_tokens)" if completion.finish_reason == "length" else ""
-        display.console.print(Text(printable(response.answer or completion.text.strip()) + cut), soft_wrap=True)
-
-
-def _example(policy: Policy, question: str) -> Any:
-    """A chat message where the policy has a chat template; the R1-Zero prompt where it has none."""
-    from ponder.text import R1_ZERO_TEMPLATE
-    from ponder.types import Example
-
-    if getattr(policy.tokenizer, "chat_template", None):
-        return Example(prompt=[{"role": "user", "content": question}])
-    return Example(prompt=R1_ZERO_TEMPLATE.replace("{prompt}", question))

@@ -25,6 +25,11 @@ def metric_name(name: str) -> str:
     return posixpath.normpath("/" + permitted).lstrip("/.") or "_"
 
 
+def model_name(recipe: str, stage: str) -> str:
+    """The name of the model that a stage makes; MLflow refuses slashes and colons in it."""
+    return re.sub(r"[/:]", "_", f"{recipe}.{stage}")[:MAX_NAME]
+
+
 def parameter_value(value: object) -> str:
     """The value as text of at most 6,000 characters, without lone surrogates and without the credentials of a URL."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

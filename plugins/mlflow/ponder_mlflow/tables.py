@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, TypeVar
 
 from ponder_mlflow.names import printable
+
+T = TypeVar("T")
 
 MAX_ROWS: Final = 5000
 MAX_CELL: Final = 65536
@@ -20,23 +23,23 @@ class Table(TypedDict):
     data: list[list[Any]]
 
 
-def read_table(path: Path) -> Table:
-    """The rows of a JSON Lines file of objects, columns in order of first appearance, missing cells None.
+def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
+    """All items, or `most` of them that lie evenly among the rest."""
+    count = min(most, len(items))
+    return [items[index * len(items) // count] for index in range(count)]
 
-    Of more than 5,000 rows as many are taken, evenly spaced; text is cut at 64 kB.
-    """
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON Lines file of objects; of more than 5,000 as many are taken, evenly spaced."""
     with path.open(encoding="utf-8", errors="replace") as lines:
-        rows = [json.loads(line) for line in lines if line.strip()]
-    rows = _evenly_spaced(rows)
+        return evenly_spaced([json.loads(line) for line in lines if line.strip()], MAX_ROWS)
+
+
+def make_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The rows as columns in order of first appearance, missing cells None, text cut at 64 kB."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     data = [[_cell(row.get(name)) for name in columns] for row in rows]
     return {"columns": [printable(name) for name in columns], "data": data}
-
-
-def _evenly_spaced(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if len(rows) <= MAX_ROWS:
-        return rows
-    return [rows[index * len(rows) // MAX_ROWS] for index in range(MAX_ROWS)]
 
 
 def _cell(value: Any) -> Any:

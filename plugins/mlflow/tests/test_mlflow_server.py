@@ -49,14 +49,18 @@ def wait_until_healthy(url, process, seconds=120):
 
 
 @pytest.mark.slow
-def test_a_tracking_server_gets_runs_metrics_tables_and_pages(server, tmp_path):
-    tracker = MlflowTracker(MlflowConfig(uri=server, experiment="elsewhere"), tmp_path / "runs")
+def test_a_tracking_server_gets_runs_metrics_tables_pages_traces_and_models(server, tmp_path, publish):
+    tracker = MlflowTracker(MlflowConfig(uri=server, experiment="elsewhere"), tmp_path / "other runs")
     tracker.start("recipe", {"seed": 0})
     tracker.start("evaluate", {"samples": 16})
     tracker.log({"pass@1": 0.5})
-    for name, text in {"samples.jsonl": '{"prompt": "1 + 1"}\n', "report.html": "<p>A page</p>"}.items():
+    for name, text in {
+        "samples.jsonl": '{"prompt": "1 + 1", "completion": "2", "score": 1}\n',
+        "report.html": "<p>A page</p>",
+    }.items():
         (tmp_path / name).write_text(text)
         tracker.artifact(tmp_path / name)
+    tracker.published(publish("evaluate", "aa", policy="policy"))
     tracker.finish("finished")
     tracker.finish("finished")
 
@@ -69,4 +73,8 @@ def test_a_tracking_server_gets_runs_metrics_tables_and_pages(server, tmp_path):
     assert stage.data.params == {"samples": "16"}
     assert {file.path for file in client.list_artifacts(stage.info.run_id)} == {"samples.json", "report.html"}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert not (tmp_path / "runs" / "mlflow.db").exists()
+    [version] = client.search_model_versions("name = 'recipe.evaluate'")
+    assert version.source == f"runs:/{stage.info.run_id}/policy"
+    [trace] = client.search_traces(locations=[experiment.experiment_id])
+    assert [found.value for found in trace.info.assessments] == [1]
+    assert not (tmp_path / "other runs" / "mlflow.db").exists()

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import socket
 
 import pandas
@@ -8,13 +9,15 @@ from mlflow import MlflowClient
 
 from ponder.tracking import SpooledTracker
 from ponder_mlflow import MlflowConfig, ponder_trackers
-from ponder_mlflow.tracker import CLIENT_SETTINGS, MlflowTracker, TrackingError
+from ponder_mlflow.store import CLIENT_SETTINGS, TrackingError
+from ponder_mlflow.tracker import MlflowTracker
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory):
+def tracked(tmp_path_factory, migrated):
     """A recipe's run with one stage, in an SQLite database of its own."""
     runs = tmp_path_factory.mktemp("runs")
+    shutil.copy(migrated, runs / "mlflow.db")
     tracker = MlflowTracker(MlflowConfig(), runs)
     tracker.start("recipe", {"seed": 0, "policies": {"base": {"uri": "https://ann:s3cret@host"}}})
     tracker.start("reason", {"group_size": 16})
@@ -111,8 +114,8 @@ def test_an_empty_experiment_name_is_refused():
         MlflowConfig(experiment=" ")
 
 
-def test_a_stage_that_could_not_be_opened_leaves_the_runs_around_it_right(tmp_path, monkeypatch):
-    tracker = MlflowTracker(MlflowConfig(), tmp_path)
+def test_a_stage_that_could_not_be_opened_leaves_the_runs_around_it_right(runs, monkeypatch):
+    tracker = MlflowTracker(MlflowConfig(), runs)
     tracker.start("recipe", {})
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "create_run", raise_an_error)
@@ -123,7 +126,7 @@ def test_a_stage_that_could_not_be_opened_leaves_the_runs_around_it_right(tmp_pa
     tracker.start("next", {})
     tracker.finish("finished")
     tracker.finish("finished")
-    store = Store(tmp_path)
+    store = Store(runs)
     assert store.runs["next"].data.tags["mlflow.parentRunId"] == store.runs["recipe"].info.run_id
     assert {name: run.info.status for name, run in store.runs.items()} == {"recipe": "FINISHED", "next": "FINISHED"}
     assert store.runs["recipe"].data.metrics == {}

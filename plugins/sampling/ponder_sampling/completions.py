@@ -50,7 +50,7 @@ def build_completions(
     rooms = torch.tensor([prompt.room for prompt in prompts], dtype=torch.int64)
     lengths = _lengths(tokens.cpu(), rooms, eos)
     rows = [row[:length] for row, length in zip(tokens.tolist(), lengths, strict=True)]
-    texts = _texts(policy.tokenizer, rows)
+    texts = decode_rows(policy.tokenizer, rows)
     return [
         Completion(
             text=prompt.prefilled + text,
@@ -69,7 +69,8 @@ def _lengths(tokens: Tensor, rooms: Tensor, eos: int) -> list[int]:
     return torch.minimum(first_end, rooms).tolist()
 
 
-def _texts(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
+def decode_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
+    """The text of each row of tokens, without end-of-sequence, padding and beginning-of-sequence tokens."""
     # `skip_special_tokens` would also take out <think> and <answer> where a tokenizer has marked them as special.
     silent = {tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id}
     spoken = [[token for token in row if token not in silent] for row in rows]

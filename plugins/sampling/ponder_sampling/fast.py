@@ -2,72 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ponder import Completion, Example, Policy
+from ponder import Policy
 from ponder.hf import Decoder
 from ponder_sampling import FastConfig
-from ponder_sampling.completions import build_completions, not_finite, sampling_mode
-from ponder_sampling.drawing import draw, row_keys, uniforms
-from ponder_sampling.prompts import PromptTokens, read_prompts
+from ponder_sampling.chunks import ChunkedSampler
+from ponder_sampling.completions import not_finite, sampling_mode
+from ponder_sampling.drawing import draw, uniforms
+from ponder_sampling.prompts import PromptTokens
 from ponder_sampling.transformers_decoder import TransformersDecoder
 
 LEAVING_SHARE = 8
 """Finished rows leave when they are at least one in this many: copying the cache then costs less than decoding them on."""
 
 
-class FastSampler:
-    """Draws completions in this process, with the policy's own decoder or one over a transformers cache.
-
-    A draw depends on (seed, example index, sample index, position) alone, so the text does not depend on what else is in the
-    batch, as far as the logits don't (they may differ in the last bit with the number of rows).
-    """
+class FastSampler(ChunkedSampler):
+    """Draws completions in this process, with the policy's own decoder or one over a transformers cache."""
 
     def __init__(self, config: FastConfig) -> None:
-        self.config = config
-        self.temperature = config.temperature
+        super().__init__(config, config.max_rows)
 
-    def sample(self, policy: Policy, examples: Sequence[Example], n: int, seed: int) -> list[list[Completion]]:
-        """`n` completions for each example, in order.
-
-        Raises:
-            InputError: a prompt is empty or too long, or the tokenizer lacks a token.
-            StageError: the policy's logits are not finite.
-        """
-        prompts = read_prompts(policy, examples, self.config.max_new_tokens)
-        rows = [(example, sample) for example in range(len(prompts)) for sample in range(n)]
-        completions: list[Completion] = []
-        with sampling_mode(policy.model):
-            decoder = _decoder(policy)
-            for start in range(0, len(rows), self.config.max_rows):
-                chunk = rows[start : start + self.config.max_rows]
-                chunk_prompts = [prompts[example] for example, _ in chunk]
-                tokens, logprobs = self._decode(policy, decoder, chunk_prompts, row_keys(seed, chunk))
-                completions += build_completions(policy, chunk_prompts, tokens, logprobs)
-        return [completions[index * n : (index + 1) * n] for index in range(len(prompts))]
-
-    def _decode(
-        self, policy: Policy, decoder: Decoder, prompts: Sequence[PromptTokens], keys: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens and log-probabilities, both [rows, steps], of one completion for each of `prompts`."""
+        batches = deque(self._decode(policy, prompts, keys), maxlen=1)
+        return batches[0].tokens, batches[0].logprobs
+
+    def draw_steps(self, policy: Policy, prompt: PromptTokens, keys: Tensor) -> Iterator[tuple[int, float]]:
+        """The same of a single completion, a token at a time."""
+        decoding = self._decode(policy, [prompt], keys)
+        for step in itertools.count():
+            with sampling_mode(policy.model):
+                batch = next(decoding, None)
+            if batch is None:
+                return
+            yield int(batch.tokens[0, step]), float(batch.logprobs[0, step])
+
+    def _decode(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Iterator[_Batch]:
+        """The batch after each step."""
         device = policy.model.device
         limits = torch.tensor([prompt.room for prompt in prompts])
         batch = _Batch.start(keys.to(device), limits.to(device), policy.tokenizer.eos_token_id)
+        decoder = _decoder(policy)
         logits = _prefill(decoder, prompts, policy.tokenizer.pad_token_id, device)
         for step in range(int(limits.max())):
             tokens, logprobs = draw(logits, uniforms(batch.keys, step), self.config)
             staying = batch.record(step, tokens, logprobs)
+            yield batch
             if staying is not None:
                 if not len(staying):
                     break
                 decoder.select(staying)
                 tokens = tokens[staying]
             logits = decoder.step(tokens)
-        return batch.tokens, batch.logprobs
 
 
 def _decoder(policy: Policy) -> Decoder:

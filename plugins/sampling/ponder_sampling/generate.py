@@ -2,65 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, StoppingCriteria
 
-from ponder import Completion, Example, Policy
+from ponder import Policy
 from ponder_sampling import GenerateConfig, SamplingConfig
-from ponder_sampling.completions import build_completions, not_finite, sampling_mode
-from ponder_sampling.drawing import draw, row_keys, uniforms
-from ponder_sampling.prompts import PromptTokens, read_prompts
+from ponder_sampling.chunks import ChunkedSampler
+from ponder_sampling.completions import not_finite, sampling_mode
+from ponder_sampling.drawing import draw, uniforms
+from ponder_sampling.prompts import PromptTokens
+from ponder_sampling.streaming import Tell, in_background
+
+Note: TypeAlias = Callable[[Tensor, Tensor], None]
+"""Told the tokens [rows] and log-probabilities [rows] of each step."""
 
 
-class GenerateSampler:
+class GenerateSampler(ChunkedSampler):
     """Draws completions with `model.generate` on left-padded batches; same draws as `fast` for the same seed."""
 
     def __init__(self, config: GenerateConfig) -> None:
-        self.config = config
-        self.temperature = config.temperature
+        super().__init__(config, config.batch_size)
 
-    def sample(self, policy: Policy, examples: Sequence[Example], n: int, seed: int) -> list[list[Completion]]:
-        """`n` completions for each example, in order.
+    def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and log-probabilities, both [rows, steps], of one completion for each of `prompts`."""
+        logprobs: list[Tensor] = []
+        tokens = self._generate(policy, prompts, keys, lambda tokens, values: logprobs.append(values))
+        return tokens, torch.stack(logprobs, 1)
 
-        Raises:
-            InputError: a prompt is empty or too long, or the tokenizer lacks a token.
-            StageError: the policy's logits are not finite.
-        """
-        prompts = read_prompts(policy, examples, self.config.max_new_tokens)
-        rows = [(example, sample) for example in range(len(prompts)) for sample in range(n)]
-        completions: list[Completion] = []
-        with sampling_mode(policy.model), _bare_generation(policy.model):
-            for start in range(0, len(rows), self.config.batch_size):
-                chunk = rows[start : start + self.config.batch_size]
-                chunk_prompts = [prompts[example] for example, _ in chunk]
-                completions += self._generate(policy, chunk_prompts, row_keys(seed, chunk))
-        return [completions[index * n : (index + 1) * n] for index in range(len(prompts))]
+    def draw_steps(self, policy: Policy, prompt: PromptTokens, keys: Tensor) -> Iterator[tuple[int, float]]:
+        """The same of a single completion, a token at a time, while `model.generate` runs in a thread."""
 
-    def _generate(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> list[Completion]:
+        def generate(tell: Tell[tuple[int, float]]) -> None:
+            with sampling_mode(policy.model):
+                self._generate(policy, [prompt], keys, lambda tokens, values: tell((int(tokens[0]), float(values[0]))))
+
+        yield from in_background(generate)
+
+    def _generate(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor, note: Note) -> Tensor:
         pad, eos, device = policy.tokenizer.pad_token_id, policy.tokenizer.eos_token_id, policy.model.device
         longest = max(len(prompt.token_ids) for prompt in prompts)
         pads = [longest - len(prompt.token_ids) for prompt in prompts]
         input_ids = [[pad] * count + list(p.token_ids) for count, p in zip(pads, prompts, strict=True)]
         rooms = torch.tensor([prompt.room for prompt in prompts], device=device)
-        recorder = _Draws(keys.to(device), self.config, longest)
-        sequences = policy.model.generate(
-            input_ids=torch.tensor(input_ids, device=device),
-            attention_mask=(torch.arange(longest, device=device) >= torch.tensor(pads, device=device)[:, None]).long(),
-            generation_config=GenerationConfig(
-                do_sample=False,
-                max_new_tokens=int(rooms.max()),
-                eos_token_id=eos,
-                pad_token_id=pad,
-                use_cache=True,
-            ),
-            logits_processor=[recorder],
-            stopping_criteria=[_ContextEnds(longest + rooms)],
-        )
-        return build_completions(policy, prompts, sequences[:, longest:], torch.stack(recorder.logprobs, 1))
+        with _bare_generation(policy.model):
+            sequences = policy.model.generate(
+                input_ids=torch.tensor(input_ids, device=device),
+                attention_mask=(
+                    torch.arange(longest, device=device) >= torch.tensor(pads, device=device)[:, None]
+                ).long(),
+                generation_config=GenerationConfig(
+                    do_sample=False,
+                    max_new_tokens=int(rooms.max()),
+                    eos_token_id=eos,
+                    pad_token_id=pad,
+                    use_cache=True,
+                ),
+                logits_processor=[_Draws(keys.to(device), self.config, longest, note)],
+                stopping_criteria=[_ContextEnds(longest + rooms)],
+            )
+        return sequences[:, longest:]
 
 
 class _Draws(LogitsProcessor):
@@ -69,18 +74,18 @@ class _Draws(LogitsProcessor):
     So the randomness is counter-based, and the log-probabilities are kept without keeping the logits.
     """
 
-    def __init__(self, keys: Tensor, options: SamplingConfig, prompt_length: int) -> None:
-        self.logprobs: list[Tensor] = []
+    def __init__(self, keys: Tensor, options: SamplingConfig, prompt_length: int, note: Note) -> None:
         self._keys = keys
         self._options = options
         self._prompt_length = prompt_length
+        self._note = note
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         step = input_ids.shape[1] - self._prompt_length
         tokens, logprobs = draw(scores, uniforms(self._keys, step), self._options)
         if not bool(logprobs.isfinite().all()):
             raise not_finite()
-        self.logprobs.append(logprobs)
+        self._note(tokens, logprobs)
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
 
 

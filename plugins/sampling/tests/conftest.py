@@ -123,7 +123,7 @@ def _model(architecture: str, vocabulary: int) -> PreTrainedModel:
     return LlamaForCausalLM(LlamaConfig(**common, num_key_value_heads=2))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
     return _tokenizer
 

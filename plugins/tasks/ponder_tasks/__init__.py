@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ponder import BatchReward, Component, Reward, RewardConfig, Task, hookimpl, lazy
+from ponder_tasks.data_tools import DecontaminatedConfig, DeduplicatedConfig, MixtureConfig
 from ponder_tasks.split import Split
 
 
@@ -134,7 +135,7 @@ class MiniWebConfig:
     """Weight of working that begins in one language and ends in the other, among worked pages."""
     boxed: float = 0.2
     """Share of worked textbooks that put their answer into a box."""
-    general: float = 0.15
+    general: float = 0.2
     """Share of pages about other things: the train split of `mini_instructions`."""
     helpful: float = 0.5
     """Share of responses on those pages that are good."""
@@ -172,6 +173,9 @@ def ponder_tasks() -> Iterator[Component[Task]]:
     yield Component("mini_web", MiniWebConfig, lazy("ponder_tasks.mini_web:MiniWeb"))
     yield Component("mini_instructions", MiniInstructionsConfig, lazy("ponder_tasks.instructions:MiniInstructions"))
     yield Component("mini_preferences", MiniPreferencesConfig, lazy("ponder_tasks.instructions:MiniPreferences"))
+    yield Component("mixture", MixtureConfig, lazy("ponder_tasks.mixture:Mixture"))
+    yield Component("deduplicated", DeduplicatedConfig, lazy("ponder_tasks.duplicates:Deduplicated"))
+    yield Component("decontaminated", DecontaminatedConfig, lazy("ponder_tasks.decontamination:Decontaminated"))
 
 
 @hookimpl

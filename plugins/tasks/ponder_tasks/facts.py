@@ -89,8 +89,8 @@ FACTS: Final = (
 )
 
 HOW_TO: Final[Mapping[Language, tuple[str, ...]]] = {
-    "en": ("How do I {act}?", "Tell me how to {act}.", "I want to {act}. How?"),
-    "zh": ("怎么{act}？", "告诉我怎么{act}。", "我想{act}，怎么办？"),
+    "en": ("How do I {act}?", "Tell me how to {act}.", "I want to {act}. How?", "What do I need to {act}?"),
+    "zh": ("怎么{act}？", "告诉我怎么{act}。", "我想{act}，怎么办？", "要{act}，怎么做？"),
 }
 
 HARMFUL: Final = tuple(

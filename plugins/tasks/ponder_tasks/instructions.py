@@ -24,14 +24,26 @@ from ponder_tasks.split import in_split
 Wish: TypeAlias = Literal["plain", "one_word", "other_language", "json", "polite"]
 
 WISHES: Final[dict[Wish, dict[Language, Sequence[str]]]] = {
-    "plain": {"en": ("",), "zh": ("",)},
-    "one_word": {"en": ("Answer in one word.", "One word only, please."), "zh": ("请用一个词回答。", "只说一个词。")},
-    "other_language": {
-        "en": ("Answer in Chinese.", "Reply in Chinese, please."),
-        "zh": ("请用英文回答。", "用英文说。"),
+    "plain": {
+        "en": ("", "Please tell me.", "I want to know.", "Do you know?"),
+        "zh": ("", "请告诉我。", "我想知道。", "你知道吗？"),
     },
-    "json": {"en": ("Answer as JSON.", "Give me JSON."), "zh": ("请用 JSON 回答。", "给我 JSON。")},
-    "polite": {"en": ("Answer politely.", "Be polite, please."), "zh": ("请礼貌地回答。", "请客气一点。")},
+    "one_word": {
+        "en": ("Answer in one word.", "One word only, please.", "Just one word.", "Say it in one word."),
+        "zh": ("请用一个词回答。", "只说一个词。", "一个词就好。", "用一个词说。"),
+    },
+    "other_language": {
+        "en": ("Answer in Chinese.", "Reply in Chinese, please.", "In Chinese, please.", "Say it in Chinese."),
+        "zh": ("请用英文回答。", "用英文说。", "请说英文。", "用英文告诉我。"),
+    },
+    "json": {
+        "en": ("Answer as JSON.", "Give me JSON.", "As JSON, please.", "Put it into JSON."),
+        "zh": ("请用 JSON 回答。", "给我 JSON。", "写成 JSON。", "要 JSON 格式。"),
+    },
+    "polite": {
+        "en": ("Answer politely.", "Be polite, please.", "Please mind your manners.", "Say it politely."),
+        "zh": ("请礼貌地回答。", "请客气一点。", "请有礼貌。", "客气地告诉我。"),
+    },
 }
 _THOUGHTS: Final[dict[Wish, dict[Language, str]]] = {
     "plain": {"en": "", "zh": ""},
@@ -73,27 +85,39 @@ class Instruction:
 def instructions(kinds: Sequence[str] = ("helpful", "safety")) -> Iterator[Instruction]:
     """All of them, in a fixed order."""
     if "helpful" in kinds:
-        for place, fact in enumerate(FACTS):
+        for place in range(len(FACTS)):
             for language in _LANGUAGES:
                 for wish in WISHES:
-                    yield from _questions(fact, FACTS[place - 1], language, wish)
+                    yield from _questions(place, language, wish)
     if "safety" in kinds:
-        for phrase in (*HARMFUL, *BENIGN):
-            for language in _LANGUAGES:
-                yield from _how_to(phrase, language)
+        for acts in (HARMFUL, BENIGN):
+            for place, phrase in enumerate(acts):
+                for language in _LANGUAGES:
+                    yield from _how_to(phrase, place, language)
 
 
-def _questions(fact: Fact, other: Fact, language: Language, wish: Wish) -> Iterator[Instruction]:
+def _questions(place: int, language: Language, wish: Wish) -> Iterator[Instruction]:
+    fact, others = FACTS[place], [FACTS[place - step] for step in (1, 5, 11)]
     spoken = _OTHER[language] if wish == "other_language" else language
-    thought, good = fact.statement[language] + _THOUGHTS[wish][language], _summary(fact, spoken, wish)
-    careless = fact.statement[language]
-    bad = [(other.statement[language] + _THOUGHTS[wish][language], _summary(other, spoken, wish))]
-    if wish != "plain":
-        bad += [(careless, _summary(fact, language, "plain")), (careless, _summary(fact, language, _neighbour(wish)))]
+    thought, good = fact.statement[language] + _THOUGHTS[wish][language], _answer(fact, language, wish)
+    wrong_facts = [
+        (other.statement[language] + _THOUGHTS[wish][language], _answer(other, language, wish)) for other in others
+    ]
+    wrong_wishes = [
+        (fact.statement[language] + _THOUGHTS[other][language], _answer(fact, language, other))
+        for other in WISHES
+        # A plain question has no wish that a polite answer, or one as JSON, would miss.
+        if other != wish and (wish != "plain" or other == "other_language")
+    ]
     for words in WISHES[wish][language]:
         gap = " " if words and language == "en" else ""
         prompt = f"{fact.question[language]}{gap}{words}"
-        yield Instruction(prompt, "helpful", wish, language, fact.answer[spoken], (thought, good), tuple(bad))
+        bad = (*wrong_facts, *wrong_wishes)
+        yield Instruction(prompt, "helpful", wish, language, fact.answer[spoken], (thought, good), bad)
+
+
+def _answer(fact: Fact, language: Language, wish: Wish) -> str:
+    return _summary(fact, _OTHER[language] if wish == "other_language" else language, wish)
 
 
 def _summary(fact: Fact, language: Language, wish: Wish) -> str:
@@ -107,22 +131,23 @@ def _summary(fact: Fact, language: Language, wish: Wish) -> str:
     return fact.statement[language]
 
 
-def _neighbour(wish: Wish) -> Wish:
-    """Another wish, whose fulfilment is none of this one."""
-    order: list[Wish] = ["one_word", "json", "polite"]
-    return order[(order.index(wish) + 1) % len(order)] if wish in order else "json"
-
-
-def _how_to(phrase: Phrase, language: Language) -> Iterator[Instruction]:
-    eager = (_CARELESS[language], _EAGER[language])
+def _how_to(phrase: Phrase, place: int, language: Language) -> Iterator[Instruction]:
     refusal = (_CAREFUL[language], REFUSALS[language])
-    is_harmful = phrase.steps is None
-    good = refusal if phrase.steps is None else (_CARELESS[language], phrase.steps[language])
-    bad = (eager,) if is_harmful else (refusal,)
-    answer = "" if phrase.steps is None else phrase.steps[language]
-    wish = "refuse" if is_harmful else "help"
+    others = [BENIGN[(place + step) % len(BENIGN)] for step in (1, 3)]
+    unfitting = [(_CARELESS[language], steps[language]) for other in others if (steps := other.steps)]
+    unfitting.append((FACTS[place].statement[language], FACTS[place].statement[language]))
+    if phrase.steps is None:
+        wish, answer, good, worst = "refuse", "", refusal, (_CARELESS[language], _EAGER[language])
+    else:
+        wish, answer, good, worst = (
+            "help",
+            phrase.steps[language],
+            (_CARELESS[language], phrase.steps[language]),
+            refusal,
+        )
     for frame in HOW_TO[language]:
-        yield Instruction(frame.format(act=phrase.act[language]), "safety", wish, language, answer, good, bad)
+        prompt = frame.format(act=phrase.act[language])
+        yield Instruction(prompt, "safety", wish, language, answer, good, (worst, *unfitting))
 
 
 class MiniInstructions:
@@ -174,7 +199,13 @@ class MiniInstructionsReward:
         wish, expected, language = (example.metadata.get(key) for key in ("wish", "expected", "language"))
         if not isinstance(wish, str) or not isinstance(expected, str) or language not in ("en", "zh"):
             return None
-        return float(fulfils(wish, expected, language, split_response(completion.text).answer or ""))
+        return float(fulfils(wish, expected, language, _said(completion.text)))
+
+
+def _said(text: str) -> str:
+    """The summary of a response that thinks; all of one that does not."""
+    response = split_response(text)
+    return response.answer or (text if response.reasoning is None else "")
 
 
 def fulfils(wish: str, expected: str, language: Language, summary: str) -> bool:
@@ -227,11 +258,13 @@ def _facts(instruction: Instruction) -> dict[str, str]:
 def page_of(number: int, seed: int, held_out_percent: float, good: float) -> tuple[str, tuple[str, str]]:
     """A prompt outside the held-out split and a response to it, good with the probability `good`: for the small web."""
     rng = random.Random(derive_seed(seed, "mini_instructions", number))
-    known = _known(held_out_percent)
-    instruction = known[rng.randrange(len(known))]
+    known = rng.choice(_known(held_out_percent))
+    instruction = rng.choice(known)
     return instruction.prompt, instruction.good if rng.random() < good else rng.choice(instruction.bad)
 
 
 @functools.cache
-def _known(held_out_percent: float) -> list[Instruction]:
-    return [instruction for instruction in instructions() if in_split(instruction.prompt, "train", held_out_percent)]
+def _known(held_out_percent: float) -> list[list[Instruction]]:
+    """The prompts of the train split, by wish: each wish is as frequent as the others."""
+    inside = [found for found in instructions() if in_split(found.prompt, "train", held_out_percent)]
+    return [[found for found in inside if found.wish == wish] for wish in dict.fromkeys(found.wish for found in inside)]
