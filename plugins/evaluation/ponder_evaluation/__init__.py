@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ponder import EARLIER, Component, Stage, hookimpl, lazy, ref, refs
-from ponder.text import Language
+from ponder.text import FormatStyle, LanguageChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +17,10 @@ class EvaluateConfig:
     policy: str = ref("policy")
     """The policy to evaluate, or the stage that made it."""
     task: str = ref("task")
-    """The problems; each needs an answer."""
+    """The problems: nothing may be trained on them. Each needs an answer if the first reward compares with one."""
     rewards: list[str] = refs("reward", default=["accuracy"])
-    """The first decides what is correct; the mean of each is reported as `rewards/<name>`."""
+    """The first decides what is correct (in a mixture the first whose `tasks` hold the problem's part); the mean of each is
+    reported as `rewards/<name>`."""
     correct_at: float = 1.0
     """A completion is correct when the first reward gives it this score or more."""
     samples: int = 16
@@ -29,10 +31,20 @@ class EvaluateConfig:
     """Take only the first so many problems; None takes all."""
     pass_at: list[int] = field(default_factory=list)
     """The k of the pass@k to report besides pass@1, each at most `samples`; empty means `samples` alone."""
-    language: Language = "en"
-    """The language whose share of the words is `language_consistency`."""
+    format: FormatStyle = "r1_zero"
+    """What counts as well-formed: `r1_zero`, reasoning and answer in tags; `r1`, reasoning in tags, then a summary in none."""
+    language: LanguageChoice = "en"
+    """The language whose share of the words is `language_consistency`: en, zh, or that of each `question`."""
+    groups: list[str] = field(default_factory=lambda: ["difficulty", "task", "kind", "wish"])
+    """Keys of the problems' metadata by whose values the numbers are given once more; the question's language always is one."""
+    shots: int = 0
+    """Solved examples before each question; R1 is measured without any."""
+    shots_from: str | None = ref("task", default=None)
+    """The task they are from: its responses, or else its answers. For the same question they are always the same."""
     examples_per_chunk: int = 32
     """Problems sampled at once; an interrupted evaluation continues after the last whole chunk."""
+
+    measures: ClassVar[frozenset[str]] = frozenset({"task"})
 
     def __post_init__(self) -> None:
         for name in ("samples", "examples_per_chunk"):
@@ -42,16 +54,23 @@ class EvaluateConfig:
             raise ValueError("max_examples must be at least 1, or null for all")
         if any(not 1 <= k <= self.samples for k in self.pass_at):
             raise ValueError(f"pass_at must lie between 1 and samples ({self.samples}), not {self.pass_at}")
+        if self.shots < 0:
+            raise ValueError(f"shots must not be negative, and is {self.shots}")
+        if (self.shots > 0) != (self.shots_from is not None):
+            raise ValueError("shots and shots_from go together: how many solved examples, and of which task")
 
     def plan(self) -> str:
         """What is going to be sampled, in one sentence."""
         problems = "all problems" if self.max_examples is None else f"up to {self.max_examples} problems"
-        return f"{problems} of {self.task} x {self.samples} samples, {self.examples_per_chunk} problems at a time"
+        shots = f", behind {self.shots} solved examples each" if self.shots else ""
+        return (
+            f"{problems} of {self.task} x {self.samples} samples, {self.examples_per_chunk} problems at a time{shots}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
-    """One self-contained HTML page about a run: before and after, curves, examples."""
+    """One self-contained HTML page about a run: its pipeline as a graph, models compared, the paper's claims checked, curves, answers."""
 
     stages: list[str] = refs("stage", default=EARLIER)
     """The stages to tell about; by default all that stand before this one."""

@@ -1,59 +1,40 @@
-"""Line charts: inline SVG whose colours follow the page's light and dark themes, and PNG files for elsewhere."""
+"""Line charts as SVG: inside the page in its own colours, and as files that stand alone."""
 
 from __future__ import annotations
 
-import io
-import re
-import warnings
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final, Literal
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
+from ponder_evaluation.axes import Axis, linear_axis, log_axis
+from ponder_evaluation.markup import cut, label, tag, text
 from ponder_evaluation.readings import Points
 
-# Drawn in these and then replaced by the page's own variables, so that one picture suits both themes.
-INK: Final = "#010203"
-SERIES: Final = ("#1f66c9", "#c2570a", "#187a4b", "#7a49bd", "#a8326e", "#5c6b1e")
-GRID_OPACITY: Final = 0.15
-INCHES: Final = (4.2, 2.9)
-MARGINS: Final = (0.72, 0.15, 0.85, 0.35)
-"""Left, right, bottom, top; inches."""
-
-_SETTINGS = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ponder",
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": INK,
-    "grid.alpha": GRID_OPACITY,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-}
+WIDTH: Final = 440
+HEIGHT: Final = 250
+LEFT, RIGHT, TOP, BOTTOM = 46, 14, 14, 40
+MOST_POINTS: Final = 160
+MARKERS: Final = 4
+COLOURS: Final = 14
+STAGGERED: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A named series; `labels`, when there are any, name its points."""
+    """A named series."""
 
     name: str
     points: Points
+    colour: int | None = None
+    """A model's place among the models; None takes the line's place in its chart, in colours of its own."""
     labels: Sequence[str] = ()
+    """The points' names, when they have any: of `scattered` points told on demand, else written at both ends."""
+    intervals: Sequence[tuple[float, float]] = ()
+    """Low and high of each point, drawn as whiskers."""
+    style: Literal["curve", "dots", "scattered"] = "curve"
+    """`curve` is smoothed when it is long; `dots` marks every measured point; `scattered` leaves them unconnected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,104 +47,172 @@ class Chart:
     lines: Sequence[Line]
     is_share: bool = False
     """Whether the values are shares, drawn from 0 to 1."""
+    marks: Sequence[tuple[float, str]] = ()
+    """Places on the x axis where something changed, with what."""
+    scale: Literal["linear", "log"] = "linear"
+    """How x is drawn."""
+    names: Sequence[str] = ()
+    """What x counts, when it counts names: 0 is the first."""
+
+
+def figure(chart: Chart) -> str:
+    """The chart as a figure of the page, its title above and the names of its lines below."""
+    return tag(
+        "figure",
+        tag("figcaption", tag("b", text(chart.title)) + tag("small", text(chart.y))) + svg(chart) + _legend(chart),
+    )
 
 
 def svg(chart: Chart) -> str:
     """The chart as an SVG element that scales to its box, described for those who cannot see it."""
-    with _settings(chart.title):
-        figure = Figure(figsize=INCHES)
-        figure.subplots_adjust(**_margins(1, 1))
-        _draw(figure.add_subplot(), chart)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _themed(buffer.getvalue(), _description(chart))
+    return tag("svg", content(chart), viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=_description(chart))
 
 
-def png(charts: Sequence[Chart], path: Path, columns: int = 2) -> None:
-    """The charts side by side on white, as a PNG file."""
-    columns = min(columns, len(charts))
-    rows = -(-len(charts) // columns)
-    with _settings("png"):
-        figure = Figure(figsize=(INCHES[0] * columns, INCHES[1] * rows), facecolor="white")
-        figure.subplots_adjust(**_margins(rows, columns))
-        for place, chart in enumerate(charts, start=1):
-            _draw(figure.add_subplot(rows, columns, place), chart)
-        figure.savefig(path, format="png", dpi=130, metadata={"Software": None})
+def classes(line: Line, place: int) -> str:
+    """The classes that give a line its colour and its marker."""
+    return f"s{place % 6}" if line.colour is None else f"m{line.colour % COLOURS}"
 
 
-@contextmanager
-def _settings(salt: str) -> Iterator[None]:
-    with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": salt}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
-
-
-def _margins(rows: int, columns: int) -> dict[str, float]:
-    """Fixed room for labels around each chart: matplotlib's own search for it takes ten times as long as the drawing."""
-    left, right, bottom, top = MARGINS
-    width, height = INCHES[0] * columns, INCHES[1] * rows
-    return {
-        "left": left / width,
-        "right": 1 - right / width,
-        "bottom": bottom / height,
-        "top": 1 - top / height,
-        "wspace": (left + right) / (INCHES[0] - left - right),
-        "hspace": (bottom + top) / (INCHES[1] - bottom - top),
-    }
-
-
-def _draw(axes: Axes, chart: Chart) -> None:
-    for line, colour in zip(chart.lines, SERIES * (1 + len(chart.lines) // len(SERIES)), strict=False):
-        _draw_line(axes, line, colour)
-    axes.set_title(chart.title, loc="left", fontsize=10.5, fontweight="bold")
-    axes.set_xlabel(chart.x)
-    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    axes.set_ylabel(chart.y)
-    values = [y for line in chart.lines for _, y in line.points]
-    if chart.is_share or not any(values):
-        axes.set_ylim(-0.03, 1.03)
-    elif min(values) >= 0:
-        axes.set_ylim(bottom=0.0)
-    if len(chart.lines) > 1:
-        axes.legend(fontsize=8.5, loc="upper center", bbox_to_anchor=(0.46, -0.2), ncols=3, columnspacing=1.2)
-
-
-def _draw_line(axes: Axes, line: Line, colour: str) -> None:
-    steps, values = [x for x, _ in line.points], [y for _, y in line.points]
-    if line.labels:
-        axes.plot(steps, values, color=colour, linewidth=1.2, marker="o", markersize=5, label=line.name)
-        for (x, y), label in zip(line.points, line.labels, strict=True):
-            axes.annotate(label, (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8.5, color=colour)
-        return
-    smooth = smoothed(values)
-    if smooth != values:
-        axes.plot(steps, values, color=colour, linewidth=0.7, alpha=0.35)
-    axes.plot(steps, smooth, color=colour, linewidth=1.7, label=line.name, marker="o" if len(steps) == 1 else None)
-
-
-def smoothed(values: list[float]) -> list[float]:
-    """A centred moving mean over about a twentieth of the series; a short series stays as it is."""
-    reach = len(values) // 40
+def smoothed(values: Sequence[float]) -> list[float]:
+    """A centred moving mean over about a tenth of the series; a short series stays as it is."""
+    reach = len(values) // 20
     windows = [values[max(0, at - reach) : at + reach + 1] for at in range(len(values))]
-    return [sum(window) / len(window) for window in windows] if reach else values
+    return [sum(window) / len(window) for window in windows] if reach else list(values)
 
 
-def _themed(text: str, description: str) -> str:
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    head, rest = text.split(">", 1)
-    box = re.search(r'viewBox="[^"]*"', head)
-    for number, colour in enumerate(SERIES, start=1):
-        rest = rest.replace(colour, f"var(--series-{number})")
-    return (
-        f'<svg {box.group() if box else ""} role="img" aria-label="{description}" xmlns="http://www.w3.org/2000/svg" '
-        f'xmlns:xlink="http://www.w3.org/1999/xlink">{rest.replace(INK, "currentColor")}'
+def thinned(points: Points, most: int = MOST_POINTS) -> Points:
+    """At most so many points: the means of equal stretches, so that no page grows with the length of a run."""
+    if len(points) <= most:
+        return points
+    bounds = [round(place * len(points) / most) for place in range(most + 1)]
+    parts = [points[start:stop] for start, stop in pairwise(bounds)]
+    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
+
+
+def content(chart: Chart) -> str:
+    """What is in the chart's SVG element."""
+    chart = replace(chart, lines=[line for line in chart.lines if line.points])
+    across, up = _axes(chart)
+    drawn = (markup for place, line in enumerate(chart.lines) for markup in _line(line, place, across, up))
+    return "".join([*_grid(chart, across, up), *_marks(chart, across), *drawn])
+
+
+def _axes(chart: Chart) -> tuple[Axis, Axis]:
+    xs = [x for line in chart.lines for x, _ in line.points]
+    ys = [y for line in chart.lines for _, y in line.points]
+    ys += [end for line in chart.lines for interval in line.intervals for end in interval]
+    if chart.names:
+        names = [(float(place), label(name, 18)) for place, name in enumerate(chart.names)]
+        across = Axis(-0.5, len(names) - 0.5, LEFT, WIDTH - RIGHT, is_log=False, ticks=names)
+        return across, _upwards(chart, ys)
+    make = log_axis if chart.scale == "log" and min(xs, default=1.0) > 0 else linear_axis
+    across = make(xs, LEFT + 6, WIDTH - RIGHT)
+    return across, _upwards(chart, ys)
+
+
+def _upwards(chart: Chart, ys: Sequence[float]) -> Axis:
+    if chart.is_share:
+        return linear_axis([0.0, 1.0], HEIGHT - BOTTOM, TOP)
+    return linear_axis([0.0, *ys] if min(ys, default=0.0) >= 0 else ys, HEIGHT - BOTTOM, TOP)
+
+
+def _grid(chart: Chart, across: Axis, up: Axis) -> Iterator[str]:
+    for value, written in up.ticks:
+        y = f"{up.at(value):.1f}"
+        yield f'<path class="grid" d="M{LEFT} {y}H{WIDTH - RIGHT}"/>'
+        yield f'<text class="tick end" x="{LEFT - 7}" y="{up.at(value) + 4:.1f}">{written}</text>'
+    for place, (value, written) in enumerate(across.ticks):
+        # Names in two rows, so that long ones do not touch.
+        row = 13 * (place % 2) if len(chart.names) > STAGGERED else 0
+        yield f'<text class="tick mid" x="{across.at(value):.1f}" y="{HEIGHT - BOTTOM + 18 + row}">{written}</text>'
+    if chart.names:
+        return
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    yield f'<text class="axis mid" x="{middle}" y="{HEIGHT - 4}">{label(chart.x)}</text>'
+
+
+def _marks(chart: Chart, across: Axis) -> Iterator[str]:
+    for place, (value, written) in enumerate(chart.marks):
+        x = across.at(value)
+        is_right = x > WIDTH * 0.6
+        yield f'<path class="mark" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>'
+        yield (
+            f'<text class="tick{" end" if is_right else ""}" x="{x + (-4 if is_right else 4):.1f}" '
+            f'y="{TOP + 8 + 12 * (place % 4)}">{label(written)}</text>'
+        )
+
+
+def _line(line: Line, place: int, across: Axis, up: Axis) -> Iterator[str]:
+    yield f'<g class="{classes(line, place)}">'
+    if line.style == "curve" and not line.labels and len(line.points) > 1:
+        yield from _curve(line.points, across, up)
+    else:
+        yield from _dots(line, place, across, up)
+    yield "</g>"
+
+
+def _curve(points: Points, across: Axis, up: Axis) -> Iterator[str]:
+    smooth = list(zip([x for x, _ in points], smoothed([y for _, y in points]), strict=True))
+    if [y for _, y in smooth] != [y for _, y in points]:
+        yield f'<path class="thin" d="{_path(thinned(points), across, up)}"/>'
+    yield f'<path class="thick" d="{_path(thinned(smooth), across, up)}"/>'
+
+
+def _dots(line: Line, place: int, across: Axis, up: Axis) -> Iterator[str]:
+    if len(line.points) > 1 and line.style != "scattered":
+        yield f'<path class="mid" d="{_path(line.points, across, up)}"/>'
+    for (x, _), (low, high) in zip(line.points, line.intervals, strict=False):
+        yield f'<path class="whisker" d="M{across.at(x):.1f} {up.at(low):.1f}V{up.at(high):.1f}"/>'
+    shape = (place if line.colour is None else line.colour) % MARKERS
+    names: Sequence[str] = line.labels or [""] * len(line.points)
+    ends = () if line.style == "scattered" else (0, len(names) - 1)
+    for at, ((x, y), name) in enumerate(zip(line.points, names, strict=True)):
+        left, top = across.at(x), up.at(y)
+        told = label(f"{line.name}, {name or f'{x:.4g}'}: {y:.3g}")
+        yield f'<g class="dot"><title>{told}</title>{marker(shape, left, top)}</g>'
+        if name and at in ends:
+            # Between its ends a line has no room for names; there the pointer tells them.
+            is_right = left > WIDTH - 40
+            place_of_text = f'x="{left + (-7 if is_right else 7):.1f}" y="{top - 6:.1f}"'
+            yield f'<text class="name{" end" if is_right else ""}" {place_of_text}>{label(name)}</text>'
+
+
+def marker(shape: int, x: float, y: float, size: float = 3.6) -> str:
+    """A small mark around a point: circle, square, diamond or triangle."""
+    if shape == 0:
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}"/>'
+    corners = {
+        1: [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+        2: [(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)],
+        3: [(0.0, -1.2), (1.1, 0.85), (-1.1, 0.85)],
+    }[shape]
+    return f'<path d="M{"L".join(f"{x + size * right:.1f} {y + size * down:.1f}" for right, down in corners)}Z"/>'
+
+
+def _path(points: Points, across: Axis, up: Axis) -> str:
+    return "M" + "L".join(f"{across.at(x):.1f} {up.at(y):.1f}" for x, y in points)
+
+
+def _legend(chart: Chart) -> str:
+    lines = [line for line in chart.lines if line.points]
+    if len(lines) < 2:
+        return ""
+    items = "".join(legend_item(line.name, classes(line, place)) for place, line in enumerate(lines))
+    return tag("ul", items, class_="legend")
+
+
+def legend_item(name: str, class_: str) -> str:
+    """A name of a legend with its colour."""
+    shape = int(class_[1:]) % MARKERS
+    return tag(
+        "li", f'<svg viewBox="0 0 12 12" aria-hidden="true">{marker(shape, 6, 6)}</svg>{text(name)}', class_=class_
     )
 
 
 def _description(chart: Chart) -> str:
     ends = [
-        f"{line.name} from {line.points[0][1]:.3g} to {line.points[-1][1]:.3g}" for line in chart.lines if line.points
+        f"{line.name} from {line.points[0][1]:.3g} to {line.points[-1][1]:.3g}"
+        for line in chart.lines
+        if line.points and math.isfinite(line.points[0][1])
     ]
-    plain = f"{chart.title}: {'; '.join(ends)}".replace("&", "and")
-    return re.sub(r'[<>"]', "", plain)
+    return cut(f"{chart.title}: {'; '.join(ends)}", 400)

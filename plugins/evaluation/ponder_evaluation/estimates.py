@@ -1,13 +1,14 @@
-"""Estimators over repeated samples: pass@k, confidence intervals over problems, the majority's answer, percentiles."""
+"""Estimators over repeated samples: pass@k, confidence intervals over problems, percentiles."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist, fmean, stdev
 from typing import Final
 
 Z_95: Final = NormalDist().inv_cdf(0.975)
+TINY: Final = 1e-12
 
 
 def pass_at_k(samples: int, correct: int, k: int) -> float:
@@ -32,22 +33,20 @@ def interval(problem_means: Sequence[float]) -> tuple[float, float]:
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
-def majority_correct(votes: Sequence[tuple[Hashable | None, bool]]) -> float:
-    """The expected correctness of the most frequent answer, ties broken at random.
+def share_interval(clusters: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The 95 % confidence interval of sum / count over clusters of (sum, count), within [0, 1].
 
-    A vote is (answer, is it correct); None for an answer is no vote. All correct answers are one answer, however they are
-    written, because the reward found each equal to the reference. Without any vote the majority is wrong.
+    For shares of samples of which problems have different numbers; with equal numbers it is `interval` of the means. The
+    standard error is that of a ratio of totals over clusters (Cochran 1977, section 6.4).
     """
-    counts: dict[tuple[Hashable, bool], int] = {}
-    for answer, is_correct in votes:
-        if is_correct or answer is not None:
-            key = (None, True) if is_correct else (answer, False)
-            counts[key] = counts.get(key, 0) + 1
-    if not counts:
-        return 0.0
-    most = max(counts.values())
-    winners = [is_correct for (_, is_correct), count in counts.items() if count == most]
-    return fmean(winners)
+    total = sum(count for _, count in clusters)
+    share = sum(value for value, _ in clusters) / total
+    residuals = [value - share * count for value, count in clusters]
+    if all(abs(residual) < TINY for residual in residuals) or len(clusters) < 2:
+        return _wilson(share, len(clusters))
+    number = len(clusters)
+    half = Z_95 * math.sqrt(number / (number - 1) * sum(residual**2 for residual in residuals)) / total
+    return max(0.0, share - half), min(1.0, share + half)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

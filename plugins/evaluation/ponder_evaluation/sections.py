@@ -1,101 +1,168 @@
-"""The sections of a report, each from the stages' readings to markup; a section with nothing to tell is empty."""
+"""The sections about the stages themselves: what each did, on what, with which options, and what its numbers did."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ponder_evaluation.charts import Chart, svg
-from ponder_evaluation.markup import number, percent, table, tag, text
-from ponder_evaluation.readings import Reading
+from ponder_evaluation.charts import Chart, figure
+from ponder_evaluation.exams import Exam, exam_charts, families
+from ponder_evaluation.figures import curves, emergence
+from ponder_evaluation.graph import KINDS, LINKS, pipeline_graph
+from ponder_evaluation.markup import Section, anchor, number, percent, table, tag, text
+from ponder_evaluation.pipeline import Pipeline, kind_of
+from ponder_evaluation.readings import Reading, Row, is_number
 
-SHARES: Final = ("pass@", "cons@", "format_rate", "language_consistency", "mixed_languages", "truncated")
-TILES: Final = {
-    "pass@1": "accuracy (pass@1)",
-    "response_length": "tokens per response",
-    "format_rate": "in the format",
-    "language_consistency": "words in the language",
-}
 SHORT_FINGERPRINT: Final = 12
-MOST_OPTIONS: Final = 40
+MOST_OPTIONS: Final = 60
+FIRST_RESULTS: Final = 8
+CURVES_NOTE: Final = "Thin lines are single steps, thick ones a moving mean over a tenth of them; broken upright lines are changes that the recipe plans."
 
 
-def headline(evaluations: Sequence[Reading]) -> str:
-    """What changed between the first and the last evaluation, in large figures."""
-    if not evaluations:
-        return ""
-    first, last = evaluations[0], evaluations[-1]
-    tiles = [_tile(name, caption, first, last) for name, caption in TILES.items() if name in last.metrics]
-    return tag("div", "".join(tiles), class_="tiles")
+def pipeline_section(pipeline: Pipeline) -> Section:
+    """The graph of the run."""
+    note = "A box is a stage and leads to its section; the dot is the model's colour in every chart."
+    return Section("pipeline", "The pipeline", pipeline_graph(pipeline), note)
 
 
-def comparison(evaluations: Sequence[Reading]) -> str:
-    """A column per evaluation, a row per metric."""
-    if not evaluations:
-        return ""
-    head = ["measure", *(text(stage.subject) + tag("small", text(stage.name)) for stage in evaluations)]
-    names = dict.fromkeys(name for stage in evaluations for name in stage.metrics)
-    shown = [name for name in names if name not in ("pass@1_low", "pass@1_high")]
-    rows = [[text(name), *(_measure(stage, name) for stage in evaluations)] for name in shown]
-    note = "Under pass@1 stands its 95 % confidence interval, with problems as clusters. Lengths count tokens."
-    return _section("Before and after", table(head, rows) + tag("p", note, class_="note"))
+def emergence_section(pipeline: Pipeline) -> Section:
+    """What reinforcement did over its steps, all its stages of a family in one chart."""
+    found = [(root, charts) for root, charts in emergence(pipeline) if charts]
+    content = "".join(
+        (tag("h3", f"From {text(root)}") if len(found) > 1 else "") + gallery(charts) for root, charts in found
+    )
+    return Section("emergence", "What reinforcement brought out", content, CURVES_NOTE)
 
 
-def chain(stages: Sequence[Reading]) -> str:
-    """The stages in order, each with what it worked on, its options and its result."""
-    if not stages:
-        return ""
-    items = [tag("li", _stage(stage)) for stage in stages]
-    return _section("The recipe", tag("ol", "".join(items), class_="chain"))
+def exams_section(pipeline: Pipeline, exams: Sequence[Exam]) -> Section:
+    """Charts of each exam, the main family of models and the others apart."""
+    content = ""
+    for exam in exams:
+        for place, part in enumerate(families(pipeline, exam)):
+            charts = exam_charts(pipeline, part)
+            if charts and not exam.shots:
+                others = "" if place == 0 else ": other families"
+                content += tag("h3", text(exam.title) + others) + gallery(charts)
+    note = "Each model has its colour and mark everywhere. Where few models share a chart, bars are 95 % intervals."
+    return Section("exams", "Votes, compute, difficulty, language", content, note)
 
 
-def gallery(title: str, charts: Sequence[Chart], note: str = "") -> str:
+def funnels_section(pipeline: Pipeline) -> Section:
+    """What every rejection sampling kept, filter by filter."""
+    content = "".join(
+        tag("h3", tag("a", text(stage.name), href=f"#{anchor(stage.name)}")) + _funnel(stage.funnel)
+        for stage in pipeline.makers
+        if stage.funnel
+    )
+    return Section("funnels", "What rejection sampling kept", content)
+
+
+def stages_section(pipeline: Pipeline) -> Section:
+    """Each stage with what it came from, its curves, its departures from a preset, and its options."""
+    parts = "".join(_stage(pipeline, stage) for stage in pipeline.makers)
+    return Section("stages", "Stage by stage", parts, CURVES_NOTE)
+
+
+def gallery(charts: Sequence[Chart]) -> str:
     """Charts side by side, as many as the page is wide."""
-    if not charts:
+    return tag("div", "".join(map(figure, charts)), class_="gallery") if charts else ""
+
+
+def _stage(pipeline: Pipeline, stage: Reading) -> str:
+    kind = kind_of(stage)
+    title = tag(
+        "h3", text(stage.name) + " " + tag("span", text(stage.type), class_=f"kind k-{kind}", title=KINDS[kind])
+    )
+    facts = [_sources(pipeline, stage), f"fingerprint {text(stage.fingerprint[:SHORT_FINGERPRINT])}"]
+    about = tag("p", " · ".join(fact for fact in facts if fact), class_="note")
+    body = about + _results(stage) + gallery(curves(pipeline, stage)) + _deviations(stage) + _options(stage)
+    return tag("section", title + body, id=anchor(stage.name), class_="stage")
+
+
+def _sources(pipeline: Pipeline, stage: Reading) -> str:
+    """What the stage was made from, as links to it."""
+    links = {link.source: link.kind for link in pipeline.links if link.target == stage.name}
+    names = {**LINKS, "weights": "sampled from"} if kind_of(stage) == "data" else LINKS
+    told = [f"{names[kind]} {tag('a', text(source), href=f'#{anchor(source)}')}" for source, kind in links.items()]
+    for option in ("policy", "task"):
+        named = stage.options.get(option)
+        if isinstance(named, str) and named not in links:
+            told.append(f"{option} {text(named)}")
+    earlier = [
+        name
+        for name, fingerprint in stage.parents.items()
+        if (now := pipeline.stage(name)) and now.fingerprint != fingerprint
+    ]
+    if earlier:
+        told.append(tag("b", f"made from an earlier {text(', '.join(earlier))}, not the one on this page"))
+    return " · ".join(told)
+
+
+def _results(stage: Reading) -> str:
+    """The first numbers of a stage's result, and the rest to be opened."""
+    # That nothing failed is no news.
+    ordered = sorted(stage.metrics.items(), key=lambda item: item[0].endswith(("/timeout", "/error")) and not item[1])
+    cells = [(name, _measure(name, value)) for name, value in ordered]
+    first = "".join(tag("div", tag("dt", text(name)) + tag("dd", value)) for name, value in cells[:FIRST_RESULTS])
+    rest = table(["result", "value"], [[text(name), value] for name, value in cells[FIRST_RESULTS:]])
+    more = tag("details", tag("summary", f"{len(cells) - FIRST_RESULTS} more results") + rest)
+    return (tag("dl", first, class_="facts") if cells else "") + (more if len(cells) > FIRST_RESULTS else "")
+
+
+def _deviations(stage: Reading) -> str:
+    """What the run changes from its preset."""
+    rows = [
+        [tag("code", text(row.get("option"))), _cell(row.get("preset")), _cell(row.get("run"))]
+        for row in stage.deviations
+    ]
+    if not rows:
         return ""
-    figures = "".join(tag("figure", svg(chart)) for chart in charts)
-    return _section(title, tag("div", figures, class_="gallery") + (tag("p", note, class_="note") if note else ""))
+    title = f"Changed from the preset {stage.preset}" if stage.preset else "Changed from the preset"
+    return tag("h4", text(title)) + table(["option", "preset", "this run"], rows)
 
 
-def _section(title: str, content: str) -> str:
-    return tag("section", tag("h2", text(title)) + content)
-
-
-def _tile(name: str, caption: str, first: Reading, last: Reading) -> str:
-    values = [_value(name, stage.metrics[name]) for stage in (first, last) if name in stage.metrics]
-    figures = " → ".join(values if first is not last else values[:1])
-    return tag("div", tag("b", figures) + tag("span", text(caption)), class_="tile")
-
-
-def _measure(stage: Reading, name: str) -> str:
-    value = stage.metrics.get(name)
-    if value is None:
-        return "–"
-    written = _value(name, value)
-    low, high = stage.metrics.get("pass@1_low"), stage.metrics.get("pass@1_high")
-    if name == "pass@1" and low is not None and high is not None:
-        written += tag("small", f"{100 * low:.1f} to {percent(high)}")
-    return written
-
-
-def _value(name: str, value: float) -> str:
-    return percent(value) if name.startswith(SHARES) else number(value)
-
-
-def _stage(stage: Reading) -> str:
-    used = [f"{kind} {text(stage.options[kind])}" for kind in ("policy", "task") if stage.options.get(kind)]
-    title = f"{tag('b', text(stage.name))} {tag('span', text(stage.type), class_='kind')}"
-    about = tag("p", " · ".join([*used, f"fingerprint {text(stage.fingerprint[:SHORT_FINGERPRINT])}"]), class_="note")
-    results = _details("results", stage.metrics) if not stage.is_evaluation else ""
-    return title + about + _details("options", stage.options) + results
-
-
-def _details(title: str, values: Mapping[str, object]) -> str:
-    if not values:
+def _options(stage: Reading) -> str:
+    if not stage.options:
         return ""
-    rows = [[text(name), _cell(value)] for name, value in list(values.items())[:MOST_OPTIONS]]
-    return tag("details", tag("summary", text(title)) + table(["name", "value"], rows))
+    rows = [[tag("code", text(name)), _cell(value)] for name, value in list(stage.options.items())[:MOST_OPTIONS]]
+    return tag("details", tag("summary", "options") + table(["option", "value"], rows))
+
+
+def _funnel(steps: Sequence[Row]) -> str:
+    """A bar for each step: what is left, and what the step took away, of all there was of its unit."""
+    most: dict[str, float] = {}
+    for step in steps:
+        most[_unit(step)] = max(most.get(_unit(step), 0.0), _count(step, "kept") + _count(step, "removed"))
+    rows = []
+    for step in steps:
+        kept, removed, all_of_it = _count(step, "kept"), _count(step, "removed"), most[_unit(step)] or 1.0
+        parts = (("kept", kept), ("removed", removed))
+        bar = "".join(
+            tag("span", "", class_=name, style=f"width:{100 * part / all_of_it:.2f}%") for name, part in parts
+        )
+        name = text(str(step.get("step", "")).replace("_", " "))
+        counts = [f"{kept:,.0f}", f"{removed:,.0f}" if removed else "–", percent(kept / all_of_it), text(_unit(step))]
+        rows.append([name, tag("div", bar, class_="bar"), *counts])
+    return table(["step", "", "kept", "removed", "of all", ""], rows, class_="funnel")
+
+
+def _unit(step: Row) -> str:
+    return str(step.get("unit") or "")
+
+
+def _count(step: Row, name: str) -> float:
+    count = step.get(name)
+    return max(0.0, float(count)) if is_number(count) else 0.0
+
+
+def _measure(name: str, value: float) -> str:
+    is_share = name.startswith(("pass@", "cons@")) or name.endswith(("_rate", "_share", "accuracy", "_consistency"))
+    return percent(value) if is_share and 0 <= value <= 1 and name != "reflection_rate" else number(value)
 
 
 def _cell(value: object) -> str:
-    return number(value) if isinstance(value, float) else text(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{text(name)}: {_cell(item)}" for name, item in list(value.items())[:MOST_OPTIONS]) or "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value[:MOST_OPTIONS]) or "–"
+    return "–" if value is None else number(value) if isinstance(value, float) and is_number(value) else text(value)

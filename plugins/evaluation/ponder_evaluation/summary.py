@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import Any, Final
 
-from ponder_evaluation.estimates import interval, majority_correct, pass_at_k, percentile
+from ponder_evaluation.breakdown import by_problem, natural_order
+from ponder_evaluation.estimates import interval, pass_at_k, percentile
 from ponder_evaluation.samples import Sample
+from ponder_evaluation.votes import majority_correct
 
-PERCENTILES = (10, 50, 90)
-LONGEST_DIFFICULTY = 40
+__all__ = ["group_metrics", "natural_order", "summarise"]
+
+PERCENTILES: Final = (10, 50, 90)
+DIFFICULTY: Final = "difficulty"
+MOST_VALUES: Final = 24
+"""A group with more values than this is no group but a name: it is kept out of the metrics."""
 
 
 def summarise(samples: Sequence[Sample], pass_at: Sequence[int]) -> dict[str, float]:
@@ -24,16 +31,23 @@ def summarise(samples: Sequence[Sample], pass_at: Sequence[int]) -> dict[str, fl
         "response_length": fmean(sample.length for sample in samples),
         **_manners(samples),
         **_percentiles(samples),
-        **_by_difficulty(samples),
     }
 
 
-def by_problem(samples: Iterable[Sample]) -> dict[int, list[Sample]]:
-    """The samples of each problem, problems in order of first appearance."""
-    groups: dict[int, list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault(sample.problem, []).append(sample)
-    return groups
+def group_metrics(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, float]:
+    """`pass@1/<difficulty>` and `response_length/<difficulty>`; of other groups with several values `pass@1/<group>/<value>`."""
+    metrics: dict[str, float] = {}
+    for row in _few(groups.get(DIFFICULTY, ())):
+        metrics[f"pass@1/{row['value']}"] = row["pass@1"]
+        metrics[f"response_length/{row['value']}"] = row["response_length"]
+    for name, rows in groups.items():
+        if name != DIFFICULTY and len(rows) > 1:
+            metrics |= {f"pass@1/{name}/{row['value']}": row["pass@1"] for row in _few(rows)}
+    return metrics
+
+
+def _few(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    return rows if len(rows) <= MOST_VALUES else ()
 
 
 def _correctness(problems: Sequence[Sequence[Sample]], pass_at: Sequence[int]) -> dict[str, float]:
@@ -60,30 +74,8 @@ def _manners(samples: Sequence[Sample]) -> dict[str, float]:
         "format_rate": fmean(sample.formatted for sample in samples),
         **({"language_consistency": fmean(languages)} if languages else {}),
         "mixed_languages": fmean(sample.mixed for sample in samples),
+        "readable_rate": fmean(sample.readable for sample in samples),
         "reflection_rate": fmean(sample.reflections for sample in samples),
         "truncated": fmean(sample.truncated for sample in samples),
         "unscored": float(sum(not sample.scored for sample in samples)),
     }
-
-
-def _by_difficulty(samples: Sequence[Sample]) -> dict[str, float]:
-    metrics = {}
-    for difficulty in sorted_difficulties(samples):
-        chosen = [sample for sample in samples if sample.difficulty == difficulty]
-        name = difficulty[:LONGEST_DIFFICULTY]
-        metrics[f"pass@1/{name}"] = fmean(sample.correct for sample in chosen)
-        metrics[f"response_length/{name}"] = fmean(sample.length for sample in chosen)
-    return metrics
-
-
-def sorted_difficulties(samples: Iterable[Sample]) -> list[str]:
-    """The difficulties that occur, numbers in numerical order and before words."""
-    return sorted({sample.difficulty for sample in samples if sample.difficulty is not None}, key=natural_order)
-
-
-def natural_order(difficulty: str) -> tuple[bool, float, str]:
-    """A sort key: numbers in numerical order, before words."""
-    try:
-        return False, float(difficulty), difficulty
-    except ValueError:
-        return True, 0.0, difficulty

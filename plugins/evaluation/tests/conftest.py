@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from ponder import Completion, Example
+from ponder.errors import InputError
 from ponder.journal import Journal
 from ponder.rubric import Score
 
@@ -38,14 +41,28 @@ class ScriptedSampler:
         return Completion(text, token_ids=range(number + 1), logprobs=[-0.5] * (number + 1))
 
 
+class LetterTokenizer:
+    """A token for each character of the messages' contents."""
+
+    chat_template = "letters"
+
+    def apply_chat_template(self, messages, **_):
+        return "".join(message["content"] for message in messages)
+
+    def __call__(self, text, **_):
+        return {"input_ids": list(text)}
+
+
 class ScriptedRubric:
     """1 for the reference answer in the text, else 0; no score at all for what `fails` names."""
 
     names = ("accuracy",)
 
-    def __init__(self, fails=()):
+    def __init__(self, fails=(), *, needs_answer=True, tasks=()):
         self.fails = fails
         self.scored = 0
+        config = SimpleNamespace(tasks=list(tasks), needs_answer=needs_answer)
+        self.rewards = (SimpleNamespace(name="accuracy", config=config),)
 
     def check(self, examples, task):
         assert examples and task
@@ -80,12 +97,12 @@ class FakeContext:
         self.stages = {}
 
     def policy(self, name):
-        return f"policy {name}"
+        return SimpleNamespace(name=name, model=torch.nn.Linear(3, 2, bias=False), tokenizer=LetterTokenizer())
 
     def task(self, name):
-        return self.made["task"]
+        return self.made.get("tasks", {}).get(name, self.made["task"])
 
-    def sampler(self, name):
+    def sampler(self, name, **changes):
         return self.made["sampler"]
 
     def rubric(self, names):
@@ -95,6 +112,8 @@ class FakeContext:
         return Journal(self.directory / f"{name}.journal")
 
     def stage(self, name):
+        if name not in self.stages:
+            raise InputError(f"no stage {name!r}")
         return self.stages[name]
 
     def steps(self, total, state=None, *, checkpoint_every=None, description=""):

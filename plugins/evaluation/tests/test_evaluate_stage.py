@@ -1,11 +1,17 @@
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ponder import Completion, Example
+from ponder import Completion, Example, StageResult
+from ponder.context import FinishedStage
 from ponder.errors import InputError, StageError
 from ponder_evaluation import EvaluateConfig, ponder_stages
 from ponder_evaluation.evaluate import EvaluateStage
+from ponder_evaluation.judges import judge_of
+
+PARTS = [("right", ["sums"]), ("polite", ["chat"]), ("any", [])]
 
 
 def config(**options):
@@ -115,7 +121,15 @@ def test_the_evaluation_says_how_it_was_measured(make_context):
     record = json.loads((context.directory / "evaluation.json").read_text())
     assert record["metrics"] == metrics
     assert record["options"]["sampler"] == "nucleus"
-    assert record["problems"][1] == {"problem": 1, "difficulty": "1", "samples": 4, "correct": 2}
+    problem = record["problems"][1]
+    assert (problem["problem"], problem["difficulty"], problem["samples"], problem["correct"]) == (1, "1", 4, 2)
+    assert (problem["formatted"], problem["readable"], problem["asked_in"], problem["length"]) == (4, 4, "en", 2.5)
+    assert {name: [point["k"] for point in record["curves"][name]] for name in ("pass@k", "cons@k")} == {
+        "pass@k": [1, 2, 4],
+        "cons@k": [1, 2, 4],
+    }
+    assert [row["value"] for row in record["groups"]["difficulty"]] == ["0", "1"]
+    assert record["contamination"] == {"contaminated": 0, "problems": [], "checked": [], "unchecked": []}
 
 
 def test_metrics_and_tables_reach_the_tracker(make_context):
@@ -130,13 +144,77 @@ def test_an_empty_task_is_refused(make_context, fakes):
         evaluate(make_context(task=fakes["task"](0)))
 
 
-def test_an_example_without_an_answer_is_named(make_context):
-    class Unanswered:
-        def examples(self):
-            return [Example("1 + 1", "2"), Example("why?")]
+class Unanswered:
+    def examples(self):
+        return [Example("1 + 1", "2"), Example("why?")]
 
-    with pytest.raises(InputError, match="example 1 of task 'sums' has no answer"):
+
+def test_an_example_without_an_answer_is_named(make_context):
+    with pytest.raises(
+        InputError, match="example 1 of task 'sums' has no answer, and reward 'accuracy' compares with one"
+    ):
         evaluate(make_context(task=Unanswered()))
+
+
+def test_a_reward_that_needs_no_answer_may_judge_problems_without_one(make_context, fakes):
+    metrics = evaluate(make_context(task=Unanswered(), rubric=fakes["rubric"](needs_answer=False)))
+    assert metrics["unscored"] == 0.0
+
+
+def test_every_part_of_a_mixture_has_its_own_judge():
+    sums, chat, rest = (SimpleNamespace(name=name, config=SimpleNamespace(tasks=tasks)) for name, tasks in PARTS)
+    rubric = SimpleNamespace(rewards=(sums, chat, rest))
+    parts = {part: judge_of(rubric, Example("?", metadata={"task": part})).name for part in ("sums", "chat", "other")}
+    assert parts == {"sums": "right", "chat": "polite", "other": "any"}
+    rubric.rewards = (sums, chat)
+    assert judge_of(rubric, Example("?")).name == "right"
+
+
+def test_the_sampler_sees_solved_examples_and_the_rows_the_question_alone(make_context):
+    shown = []
+
+    class Watching:
+        def sample(self, policy, examples, n, seed):
+            shown.extend(example.prompt for example in examples)
+            return [[Completion("2")] * n for _ in examples]
+
+    solved = SimpleNamespace(examples=lambda: [Example([{"role": "user", "content": "9 + 9 ="}], "18")])
+    context = make_context(sampler=Watching(), tasks={"solved": solved})
+    evaluate(context, shots=1, shots_from="solved")
+    assert [message["content"] for message in shown[0]] == ["9 + 9 =", "18", "0 + 0 ="]
+    rows = [json.loads(line) for line in (context.directory / "samples.jsonl").read_text().splitlines()]
+    assert rows[0]["prompt"] == "0 + 0 ="
+    plain = make_context()
+    plain.directory = context.directory / "plain"
+    plain.directory.mkdir()
+    evaluate(plain)
+    unaided = json.loads((plain.directory / "samples.jsonl").read_text().splitlines()[0])
+    assert unaided["key"] == rows[0]["key"]
+
+
+def test_the_work_is_counted_question_once_and_every_token(make_context):
+    characters = sum(len(f"{index % 2} + {index} =") for index in range(4))
+    tokens = 4 * (1 + 2 + 3 + 4)
+    assert evaluate(make_context())["flops"] == 2 * 6 * (characters + tokens)
+
+
+def test_problems_that_were_trained_on_are_counted_and_told(make_context, fakes):
+    context = make_context(tasks={"leaked": fakes["task"](2)})
+    context.stages["base"] = FinishedStage("base", "grpo", Path(), StageResult(), "f", {"task": "leaked"})
+    metrics = evaluate(context)
+    assert metrics["contaminated"] == 2.0
+    assert "2 of the 4 problems of task 'sums' are among the prompts behind policy 'base'" in context.said[0]
+    record = json.loads((context.directory / "evaluation.json").read_text())
+    assert record["contamination"]["checked"] == [{"stage": "base", "task": "leaked", "prompts": 2, "shared": 2}]
+
+
+def test_the_format_that_counts_can_be_r1s(make_context):
+    assert evaluate(make_context(), format="r1")["format_rate"] == 0.0
+    assert evaluate(make_context(), format="r1")["readable_rate"] == 0.0
+
+
+def test_what_is_measured_with_is_declared():
+    assert EvaluateConfig.measures == {"task"}
 
 
 def test_a_sampler_that_returns_too_little_is_named(make_context):
@@ -154,6 +232,9 @@ def test_a_sampler_that_returns_too_little_is_named(make_context):
         ({"samples": 0}, "samples must be at least 1"),
         ({"examples_per_chunk": 0}, "examples_per_chunk must be at least 1"),
         ({"max_examples": 0}, "max_examples must be at least 1"),
+        ({"shots": -1}, "shots must not be negative"),
+        ({"shots": 2}, "shots and shots_from go together"),
+        ({"shots_from": "solved"}, "shots and shots_from go together"),
         ({"pass_at": [5]}, r"pass_at must lie between 1 and samples \(4\), not \[5\]"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ponder_evaluation.estimates import interval, majority_correct, pass_at_k, percentile
+from ponder_evaluation.estimates import interval, pass_at_k, percentile, share_interval
 
 shares = st.floats(0, 1)
 
@@ -48,23 +48,15 @@ def test_the_interval_holds_the_mean_and_stays_between_0_and_1(means):
     assert fmean(means) - 1e-9 <= high <= 1
 
 
-def test_the_most_frequent_answer_is_the_majoritys():
-    assert majority_correct([("5", False), ("4", True), ("4", True), ("6", False)]) == 1.0
-    assert majority_correct([("5", False), ("5", False), ("4", True)]) == 0.0
+@given(st.lists(shares, min_size=1, max_size=20), st.integers(1, 9))
+def test_clusters_of_one_size_have_the_interval_of_their_means(means, size):
+    clusters = [(mean * size, size) for mean in means]
+    assert share_interval(clusters) == pytest.approx(interval(means), abs=1e-6)
 
 
-def test_a_tie_is_broken_by_expectation():
-    assert majority_correct([("5", False), ("4", True)]) == 0.5
-    assert majority_correct([("5", False), ("4", True), ("6", False)]) == pytest.approx(1 / 3)
-
-
-def test_correct_answers_in_different_words_are_one_answer():
-    assert majority_correct([("1/2", True), ("0.5", True), ("2", False), ("2", False), ("0.50", True)]) == 1.0
-
-
-def test_no_answer_is_no_vote():
-    assert majority_correct([(None, False), (None, False), ("4", True)]) == 1.0
-    assert majority_correct([(None, False)]) == 0.0
+def test_clusters_of_several_sizes_weigh_as_much_as_they_hold():
+    low, high = share_interval([(1, 1), (0, 9), (5, 10)])
+    assert low < 6 / 20 < high
 
 
 def test_percentiles_interpolate():

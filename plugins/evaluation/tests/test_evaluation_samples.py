@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from ponder import Completion, Example, Rollout
 from ponder.rubric import Score
 from ponder.text import readable_prompt
-from ponder_evaluation.samples import difficulty_of, make_sample, write_samples
+from ponder_evaluation.samples import Yardstick, group_of, key_of, make_sample, write_samples
 
 EXAMPLE = Example("1 + 1 =", "2")
 
 
-def sample(text, verdict=1.0, example=EXAMPLE, **fields):
+def sample(text, verdict=1.0, example=EXAMPLE, yardstick=None, **fields):
     score = Score(verdict, {"accuracy": verdict}, {"accuracy": "ok"})
-    return make_sample(Rollout(example, Completion(text, **fields), 3), score, "accuracy", 1.0, "en")
+    return make_sample(Rollout(example, Completion(text, **fields), 3), score, "accuracy", yardstick or Yardstick())
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_votes_do_not_hang_on_spaces():
     ("value", "expected"), [(4, "4"), ("hard", "hard"), ({"terms": 2}, None), (None, None), (True, None)]
 )
 def test_a_difficulty_is_a_word_or_a_number(value, expected):
-    assert difficulty_of(Example("?", "!", {"difficulty": value})) == expected
+    assert group_of(Example("?", "!", {"difficulty": value}), "difficulty") == expected
 
 
 def test_a_lone_message_reads_as_its_content():
@@ -92,6 +92,53 @@ def test_a_lone_message_reads_as_its_content():
     assert (
         readable_prompt([{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]) == "system: s\nuser: u"
     )
+
+
+def test_r1s_own_format_ends_with_a_summary_in_no_tags():
+    r1 = Yardstick(format="r1")
+    assert sample("<think>\nso\n</think>\n\nIt is 2.", yardstick=r1).formatted
+    assert not sample("<think>so</think><answer>2</answer>", yardstick=r1).formatted
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reasoning", "is_readable"),
+    [
+        ("What is one plus one?", "One and one are two", True),
+        ("What is one plus one?", "一加一等于二", False),
+        ("一加一等于多少？", "一加一等于二", True),
+        ("What is one plus one?", "We add 一加一等于二", False),
+        ("What is one plus one?", "1 + 1 = 2", True),
+    ],
+)
+def test_readable_is_whole_well_formed_and_in_the_questions_language(prompt, reasoning, is_readable):
+    text, example = f"<think>{reasoning}</think><answer>2</answer>", Example(prompt, "2")
+    assert sample(text, example=example).readable == is_readable
+    assert not sample(text, example=example, finish_reason="length").readable
+    assert not sample(reasoning, example=example).readable
+
+
+def test_a_long_response_may_hold_a_foreign_name():
+    words = " ".join(["word"] * 40)
+    assert sample(f"<think>{words} 数学</think><answer>2</answer>", example=Example("How many?", "2")).readable
+
+
+@pytest.mark.parametrize(("language", "share"), [("en", 0.0), ("zh", 1.0), ("question", 1.0)])
+def test_the_language_that_is_wanted_may_be_the_questions(language, share):
+    made = sample("一加一等于二", example=Example("一加一等于多少？", "2"), yardstick=Yardstick(language=language))
+    assert (made.language, made.asked_in) == (share, "zh")
+
+
+def test_samples_know_the_groups_that_are_asked_for():
+    example = Example("?", "2", {"kind": "safety", "wish": "json", "difficulty": 3, "other": "x"})
+    made = sample("2", example=example, yardstick=Yardstick(groups=("difficulty", "kind", "task")))
+    assert made.groups == {"difficulty": "3", "kind": "safety"}
+
+
+def test_a_problem_has_the_same_key_in_every_evaluation():
+    chat = Example([{"role": "user", "content": "1 + 1 ="}], "2", {"difficulty": 3})
+    assert key_of(EXAMPLE) == key_of(chat) == sample("2").key
+    assert key_of(Example("1 + 1 =", "3")) != key_of(EXAMPLE)
+    assert key_of(Example("\ud800", None))
 
 
 @given(st.text(st.characters(exclude_categories=())))

@@ -72,11 +72,16 @@ class PretrainConfig:
         """Optimizer steps."""
         return max(1, round(self.tokens / (self.rows * self.sequence_length)))
 
+    @property
+    def read(self) -> int:
+        """Tokens that all steps read, padding included."""
+        return self.steps * self.rows * self.sequence_length
+
     def plan(self) -> str:
         """The batch arithmetic in one sentence."""
         return (
             f"{self.rows} rows x {self.sequence_length} tokens = {self.rows * self.sequence_length:,} tokens a step; "
-            f"{self.steps:,} steps read {self.steps * self.rows * self.sequence_length:,} tokens"
+            f"{self.steps:,} steps read {self.read:,} tokens"
         )
 
 

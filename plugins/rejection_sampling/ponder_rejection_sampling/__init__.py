@@ -26,7 +26,7 @@ _SUMMARIES: Final = {"en": r"The answer is \boxed{{answer}}.", "zh": r"答案是
 class RejectionSamplingConfig:
     """Draw several completions of each prompt and keep those that are correct and readable, as DeepSeek-R1 made its SFT data.
 
-    A completion that reached the length limit is never kept. Writes `data.jsonl`, a task that any stage can name, and
+    A completion that reached the length limit, or says nothing, is never kept. Writes `data.jsonl`, a task that any stage can name, and
     `funnel.json`, how many completions each filter left.
     """
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from ponder import Example
-from ponder.text import Language, readable_prompt, resolve_language, split_response
+from ponder.text import THINK_OPEN, Language, readable_prompt, resolve_language, split_response
 from ponder_rejection_sampling import filters
 from ponder_rejection_sampling.drawing import Drawn
 from ponder_rejection_sampling.rewriting import rewritten
@@ -74,7 +74,8 @@ def _filters(config: RejectionSamplingConfig) -> dict[str, Test]:
 
 
 def _is_finished(candidate: Candidate) -> bool:
-    return candidate.drawn.finished
+    """It ended by itself, and said something besides what the chat template may have put into its mouth."""
+    return candidate.drawn.finished and bool(candidate.drawn.text.replace(THINK_OPEN, "").strip())
 
 
 def _is_correct(judge: str, threshold: float, candidate: Candidate) -> bool:

@@ -105,6 +105,12 @@ def test_filters_run_in_the_order_that_is_asked_for_and_may_be_none(bench):
     assert bench.run(context, filters=[]).metrics["kept"] == 16
 
 
+def test_a_completion_that_says_nothing_is_not_kept_whatever_counts_as_correct(bench):
+    context = bench.context(lambda example, number: ["", " ", "<think>\n", "something"][number])
+    metrics = bench.run(context, filters=[], correct_at=0.0).metrics
+    assert (metrics["kept"], metrics["removed/finished"]) == (4, 12)
+
+
 def test_of_one_prompt_no_more_are_kept_than_asked_for_and_the_first_ones(bench):
     context = bench.context(lambda example, number: right(example, number) if number else "none")
     bench.run(context, keep_per_prompt=2)

@@ -1,0 +1,19 @@
+"""What an evaluation cost, in floating-point operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from ponder import Policy
+from ponder.hf import active_parameters, encode_prompt
+from ponder.types import Prompt
+
+FORWARD: Final = 2
+"""Operations for each parameter that a token passes through."""
+
+
+def sampling_flops(policy: Policy, prompts: Iterable[Prompt], generated: int) -> float:
+    """2 x active parameters for every token read, each prompt once, and for every token generated."""
+    read = sum(len(encode_prompt(policy.tokenizer, prompt)) for prompt in prompts)
+    return float(FORWARD * active_parameters(policy.model) * (read + generated))
