@@ -42,6 +42,13 @@ def test_the_loss_falls_and_the_routers_biases_move(tmp_path):
     assert curve[-1] < curve[0] - 1
     weights = load_file(directory / "policy" / "model.safetensors")
     assert weights["model.layers.1.mlp.gate.e_score_correction_bias"].any()
+    # Six operations for each active parameter and token: all parameters but the embedding and half of the experts.
+    experts = sum(tensor.numel() for name, tensor in weights.items() if ".experts." in name)
+    biases = sum(tensor.numel() for name, tensor in weights.items() if name.endswith("e_score_correction_bias"))
+    parameters = sum(tensor.numel() for tensor in weights.values()) - biases
+    active = parameters - weights["model.embed_tokens.weight"].numel() - experts // 2
+    result = json.loads((directory / "result.json").read_text())
+    assert result["metrics"]["flops"] == 6 * active * 15360
 
 
 def test_an_interrupted_stage_goes_on_to_the_same_weights_and_metrics(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ponder import Component, Reward, RewardConfig, hookimpl, lazy
 from ponder.text import FormatStyle, LanguageChoice
@@ -38,10 +38,13 @@ class FormatConfig(RewardConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageConsistencyConfig(RewardConfig):
-    """The share of the reasoning's words that are in one language."""
+    """The share of a response's words that are in one language."""
 
     language: LanguageChoice = "en"
     """The language to reason in: `en` (English), `zh` (Chinese), or that of each `question`."""
+    of: Literal["reasoning", "response"] = "reasoning"
+    """What is read: the reasoning alone, as in DeepSeek-R1, or all of the response. Where only the reasoning counts, nothing keeps
+    the summary in the same language; where all of it counts, a summary that was asked for in another language costs."""
 
 
 @hookimpl

@@ -8,7 +8,7 @@ from ponder_rewards import LanguageConsistencyConfig
 
 
 class LanguageConsistency:
-    """The share of the reasoning's words that are in the wanted language, in [0, 1] (DeepSeek-R1, equation 7).
+    """The share of words that are in the wanted language, in [0, 1] (DeepSeek-R1, equation 7, on the reasoning).
 
     A response without think tags is reasoning as a whole, so that leaving them out is no way around the reward. Abstains
     when there are no words: numbers and formulas are in every language. The paper does not say what a word is;
@@ -17,8 +17,9 @@ class LanguageConsistency:
 
     def __init__(self, config: LanguageConsistencyConfig) -> None:
         self._language = config.language
+        self._reads_all = config.of == "response"
 
     def __call__(self, example: Example, completion: Completion) -> float | None:
-        reasoning = split_response(completion.text).reasoning
+        reasoning = None if self._reads_all else split_response(completion.text).reasoning
         language = resolve_language(self._language, example)
         return language_share(completion.text if reasoning is None else reasoning, language)

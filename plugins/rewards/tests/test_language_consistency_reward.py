@@ -38,3 +38,18 @@ def test_a_response_without_tags_is_reasoning_as_a_whole() -> None:
 @pytest.mark.parametrize("text", ["", "<think>1 + 1 = 2</think> <answer>two</answer>", "<think>$x$</think>"])
 def test_reasoning_without_words_abstains(text: str) -> None:
     assert score(text) is None
+
+
+def test_all_of_a_response_may_be_read() -> None:
+    completion = Completion("<think> step by step </think> 答案是 四")
+    assert LanguageConsistency(LanguageConsistencyConfig())(Example("q"), completion) == 1.0
+    whole = LanguageConsistency(LanguageConsistencyConfig(of="response"))(Example("q"), completion)
+    assert whole is not None
+    assert 0 < whole < 1
+
+
+def test_the_language_may_be_that_of_the_question() -> None:
+    answers = LanguageConsistency(LanguageConsistencyConfig(language="question"))
+    completion = Completion("<think> step by step </think> 四")
+    assert answers(Example("What is it?"), completion) == 1.0
+    assert answers(Example("这是什么？"), completion) == 0.0

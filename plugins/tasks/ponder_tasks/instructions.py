@@ -122,7 +122,7 @@ def _answer(fact: Fact, language: Language, wish: Wish) -> str:
 
 def _summary(fact: Fact, language: Language, wish: Wish) -> str:
     if wish == "one_word":
-        return fact.answer[language].capitalize()
+        return fact.answer[language]
     if wish == "json":
         return json.dumps({"answer": fact.answer[language]}, ensure_ascii=False)
     if wish == "polite":
