@@ -37,12 +37,11 @@ def learnt_measures(entries: Entries) -> Iterator[tuple[str, str]]:
 
     A config says in a class variable `measures` which of its options name tasks that are looked at and not learnt from.
     """
-    measuring = {
-        reference.name: stage.name
-        for stage in entries["stage"].values()
-        for reference, _ in _reached(entries, stage, only_measures=True)
-        if reference.kind == "task"
-    }
+    measuring: dict[str, str] = {}
+    for stage in entries["stage"].values():
+        for reference, _ in _reached(entries, stage, only_measures=True):
+            if reference.kind == "task":
+                measuring.setdefault(reference.name, stage.name)
     for stage in entries["stage"].values():
         for reference, _ in _reached(entries, stage, only_measures=False):
             if reference.kind == "task" and reference.name in measuring:
