@@ -27,11 +27,11 @@ $(STAMP): $(wildcard requirements/*.txt) $(PROJECTS)
 	@touch $@
 
 # Models this small are faster on one thread than on two that wait for each other.
-demo: $(STAMP) ## the main job: all of DeepSeek-R1 in miniature, about twenty-five minutes
+demo: $(STAMP) ## the main job: all of DeepSeek-R1 in miniature, under half an hour
 	OMP_NUM_THREADS=1 $(BIN)/ponder run examples/recipes/r1_mini.yaml $(ARGS)
 	@echo "Report: runs/r1_mini/report/report.html (open it in a browser). MLflow: make ui"
 
-quick: $(STAMP) ## the same with smaller numbers, about five minutes
+quick: $(STAMP) ## the same with smaller numbers
 	OMP_NUM_THREADS=1 $(BIN)/ponder run examples/recipes/r1_quick.yaml $(ARGS)
 	@echo "Report: runs/r1_quick/report/report.html (open it in a browser). MLflow: make ui"
 
