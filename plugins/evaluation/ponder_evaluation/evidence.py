@@ -53,22 +53,27 @@ class Check(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class AtLeast:
-    """A model's mean reaches a bound."""
+class _Level:
+    """What checks of one model against a bound have in common."""
 
     model: str
     task: str
     measure: Measure
     bound: float
 
+    def outcome(self, exams: Exams) -> Outcome | None:
+        """See `Check`."""
+        return _level(exams.get((self.model, self.task)), self.measure, self.bound)
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast(_Level):
+    """A model's mean reaches a bound."""
+
     @property
     def label(self) -> str:
         """See `Check`."""
         return f"{self.model}: {LABELS[self.measure]} at least {self.bound:g} on {self.task}"
-
-    def outcome(self, exams: Exams) -> Outcome | None:
-        """See `Check`."""
-        return _level(exams.get((self.model, self.task)), self.measure, self.bound)
 
     def is_met(self, value: float, bound: float) -> bool:
         """See `Check`."""
@@ -76,22 +81,13 @@ class AtLeast:
 
 
 @dataclass(frozen=True, slots=True)
-class Below:
+class Below(_Level):
     """A model's mean stays below a bound."""
-
-    model: str
-    task: str
-    measure: Measure
-    bound: float
 
     @property
     def label(self) -> str:
         """See `Check`."""
         return f"{self.model}: {LABELS[self.measure]} below {self.bound:g} on {self.task}"
-
-    def outcome(self, exams: Exams) -> Outcome | None:
-        """See `Check`."""
-        return _level(exams.get((self.model, self.task)), self.measure, self.bound)
 
     def is_met(self, value: float, bound: float) -> bool:
         """See `Check`."""
