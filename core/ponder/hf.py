@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 LOGPROB_CHUNK = 1 << 22
 """Logits held in float32 at once by `token_logprobs`: 16 MiB."""
+FORWARD = 2
+"""Floating-point operations for each parameter that a token passes through; see `active_parameters`."""
+FORWARD_AND_BACKWARD = 6
+"""The same when the token is trained on."""
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:

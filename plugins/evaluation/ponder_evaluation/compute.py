@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from ponder import Policy
-from ponder.hf import active_parameters, encode_prompt
+from ponder.hf import FORWARD, active_parameters, encode_prompt
 from ponder.types import Prompt
-
-FORWARD: Final = 2
-"""Operations for each parameter that a token passes through."""
 
 
 def sampling_flops(policy: Policy, prompts: Iterable[Prompt], generated: int) -> float:

@@ -27,7 +27,7 @@ def interval(problem_means: Sequence[float]) -> tuple[float, float]:
     measure, and Wilson's interval is taken, with a problem for an observation.
     """
     mean = fmean(problem_means)
-    if max(problem_means) == min(problem_means):
+    if max(problem_means) - min(problem_means) < TINY:
         return _wilson(mean, len(problem_means))
     half = Z_95 * stdev(problem_means) / math.sqrt(len(problem_means))
     return max(0.0, mean - half), min(1.0, mean + half)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ponder_evaluation.estimates import interval, pass_at_k, percentile, share_interval
 
 shares = st.floats(0, 1)
+counted_shares = st.integers(0, 1000).map(lambda successes: successes / 1000)
 
 
 @pytest.mark.parametrize(("k", "expected"), [(1, 0.25), (8, 0.9147458), (16, 0.9953844)])
@@ -48,10 +49,14 @@ def test_the_interval_holds_the_mean_and_stays_between_0_and_1(means):
     assert fmean(means) - 1e-9 <= high <= 1
 
 
-@given(st.lists(shares, min_size=1, max_size=20), st.integers(1, 9))
+@given(st.lists(counted_shares, min_size=1, max_size=20), st.integers(1, 9))
 def test_clusters_of_one_size_have_the_interval_of_their_means(means, size):
     clusters = [(mean * size, size) for mean in means]
     assert share_interval(clusters) == pytest.approx(interval(means), abs=1e-6)
+
+
+def test_shares_that_differ_by_rounding_alone_have_wilsons_interval_either_way():
+    assert interval([0.0, 1e-217]) == share_interval([(0.0, 1), (1e-217, 1)]) == pytest.approx((0.0, 0.6576198))
 
 
 def test_clusters_of_several_sizes_weigh_as_much_as_they_hold():

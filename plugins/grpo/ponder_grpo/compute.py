@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ponder.errors import InputError
 from ponder_grpo.config import GrpoConfig
@@ -12,10 +12,6 @@ from ponder_grpo.rows import Row, count_tokens
 
 if TYPE_CHECKING:
     from ponder.context import StageContext
-
-FORWARD: Final = 2
-"""Operations for each parameter that a token passes through."""
-FORWARD_AND_BACKWARD: Final = 6
 
 
 @dataclass(frozen=True, slots=True)

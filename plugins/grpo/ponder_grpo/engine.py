@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from ponder.errors import StageError
-from ponder.hf import active_parameters, clip_gradients, set_learning_rate
+from ponder.hf import FORWARD, FORWARD_AND_BACKWARD, active_parameters, clip_gradients, set_learning_rate
 from ponder.interfaces import Loss, Policy
 from ponder.randomness import derive_seed
-from ponder_grpo.compute import FORWARD, FORWARD_AND_BACKWARD, tokens_passed
+from ponder_grpo.compute import tokens_passed
 from ponder_grpo.config import GrpoConfig
 from ponder_grpo.forward import reader_of
 from ponder_grpo.reference import Reference

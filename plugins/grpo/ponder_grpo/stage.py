@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponder.hf import TrainingState, active_parameters, adamw, encode_prompt
+from ponder.hf import FORWARD, TrainingState, active_parameters, adamw, encode_prompt
 from ponder.interfaces import Policy
 from ponder.randomness import derive_seed
 from ponder.types import Example, StageResult
 from ponder_grpo.batch import count_teaching, make_batch
-from ponder_grpo.compute import FORWARD, make_budget
+from ponder_grpo.compute import make_budget
 from ponder_grpo.config import GrpoConfig
 from ponder_grpo.curriculum import Curriculum, length_limit
 from ponder_grpo.deviations import DEVIATIONS_FILE, report_deviations

@@ -15,13 +15,19 @@ from torch.nn import functional as F
 from ponder import Example, Policy, StageResult, Task
 from ponder.context import StageContext
 from ponder.errors import InputError, StageError
-from ponder.hf import TrainingState, active_parameters, adamw, clip_gradients, render_prompt, set_learning_rate
+from ponder.hf import (
+    FORWARD_AND_BACKWARD,
+    TrainingState,
+    active_parameters,
+    adamw,
+    clip_gradients,
+    render_prompt,
+    set_learning_rate,
+)
 from ponder_pretraining import PretrainConfig
 from ponder_pretraining.packing import packed_rows
 
 IGNORED = -100
-OPERATIONS = 6
-"""Floating-point operations for each parameter that a token passes through, forward and backward."""
 
 
 class Pretrain:
@@ -58,7 +64,10 @@ class Pretrain:
             )
         policy.model.eval()
         policy.save(context.directory / "policy")
-        metrics = {"loss": run.recent_loss, "flops": float(OPERATIONS * active_parameters(policy.model) * config.read)}
+        metrics = {
+            "loss": run.recent_loss,
+            "flops": float(FORWARD_AND_BACKWARD * active_parameters(policy.model) * config.read),
+        }
         return StageResult(policy=context.directory / "policy", metrics=metrics)
 
 

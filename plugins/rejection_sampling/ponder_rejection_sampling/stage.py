@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from ponder import Example, StageResult
 from ponder.durable import to_json
 from ponder.errors import InputError
-from ponder.hf import active_parameters
+from ponder.hf import FORWARD, active_parameters
 from ponder_rejection_sampling.drawing import Drawer
 from ponder_rejection_sampling.rows import Row, appended_rows, source_of
 from ponder_rejection_sampling.selection import Selection
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 DATA_FILE: Final = "data.jsonl"
 FUNNEL_FILE: Final = "funnel.json"
-FORWARD: Final = 2
-"""Operations for each parameter that a token passes through."""
 
 
 class RejectionSampling:

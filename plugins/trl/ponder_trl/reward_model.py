@@ -17,7 +17,7 @@ from trl import RewardConfig, RewardTrainer
 from ponder import Policy, StageResult
 from ponder.context import StageContext
 from ponder.errors import InputError
-from ponder.hf import active_parameters
+from ponder.hf import FORWARD, FORWARD_AND_BACKWARD, active_parameters
 from ponder.randomness import derive_seed
 from ponder_trl import loop
 from ponder_trl.comparisons import Comparison, Comparisons, check_rows, length_bias, make_comparisons
@@ -130,7 +130,7 @@ class RewardModel:
             "pairs": len(comparisons.train),
             "held_out_pairs": len(comparisons.held_out),
             "rows_dropped": sum(comparisons.left_out.values()),
-            "flops": float(active_parameters(trained.model)) * (6 * batches.tokens + 2 * read),
+            "flops": float(active_parameters(trained.model)) * (FORWARD_AND_BACKWARD * batches.tokens + FORWARD * read),
         }
         return StageResult(metrics=metrics)
 

@@ -9,7 +9,7 @@ from trl import SFTConfig, SFTTrainer
 
 from ponder import Policy, StageResult
 from ponder.context import StageContext
-from ponder.hf import active_parameters
+from ponder.hf import FORWARD_AND_BACKWARD, active_parameters
 from ponder_trl import loop
 from ponder_trl.batches import Batches
 from ponder_trl.chat_templates import choose_chat_template
@@ -73,7 +73,7 @@ class Sft:
             "rows": len(batches.conversations),
             "rows_dropped": dropped,
             "tokens": config.epochs * sum(conversation.learnt for conversation in batches.conversations),
-            "flops": 6.0 * active_parameters(policy.model) * read,
+            "flops": float(FORWARD_AND_BACKWARD * active_parameters(policy.model) * read),
         }
         return StageResult(policy=context.directory / "policy", metrics=metrics)
 

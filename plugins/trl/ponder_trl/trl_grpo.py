@@ -14,7 +14,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ponder import Policy, Sampler, StageResult
 from ponder.errors import InputError
-from ponder.hf import active_parameters, quiet_files
+from ponder.hf import FORWARD, FORWARD_AND_BACKWARD, active_parameters, quiet_files
 from ponder_trl import loop
 from ponder_trl.drawing import Drawer, Draws, Problems, load_examples, measures_of
 from ponder_trl.experts import with_fast_experts
@@ -112,7 +112,7 @@ class TrlGrpo:
         """2 for each parameter and token that is sampled or read by the reference or the old policy, 6 where it is learnt from."""
         config = self._config
         read = 1 + (config.beta > 0) + (config.updates_per_step > 1)
-        return float(active_parameters(policy.model)) * tokens * (2 * read + 6 * config.epochs)
+        return float(active_parameters(policy.model)) * tokens * (FORWARD * read + FORWARD_AND_BACKWARD * config.epochs)
 
 
 def _score(score: Sequence[float | None], **_: object) -> list[float | None]:
