@@ -45,6 +45,12 @@ class RouterBalancer:
             return {}
         return {"load_violation_max": max(violations), "load_violation_mean": sum(violations) / len(violations)}
 
+    def forget(self) -> dict[str, float]:
+        """Drop the loads since the last call, of a step that was not taken."""
+        for load in self._loads:
+            load.zero_()
+        return {}
+
     def close(self) -> None:
         """Stop counting."""
         for hook in self._hooks:

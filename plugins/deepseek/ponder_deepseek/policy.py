@@ -13,8 +13,8 @@ from ponder import Task
 from ponder.errors import InputError
 from ponder.hf import quiet_files, render_prompt
 from ponder_deepseek import DeepseekConfig
-from ponder_deepseek.balancing import RouterBalancer
 from ponder_deepseek.decoding import LatentDecoder
+from ponder_deepseek.objective import DeepseekObjective
 from ponder_deepseek.presets import preset
 from ponder_deepseek.tokenizer import CHAT_TEMPLATES, make_tokenizer
 
@@ -47,10 +47,9 @@ class DeepseekPolicy:
             self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 
-    def balancer(self) -> RouterBalancer | None:
-        """What keeps the experts' loads even while pre-training, or None if the recipe switched it off."""
-        rate = self._config.bias_update_rate
-        return RouterBalancer(self.model, rate) if rate > 0 else None
+    def objective(self) -> DeepseekObjective:
+        """What it is pre-trained to do; making one starts to count the experts' loads."""
+        return DeepseekObjective(self.model, self._config)
 
     def decoder(self) -> LatentDecoder:
         """Incremental decoding over the latent cache with absorbed projections."""

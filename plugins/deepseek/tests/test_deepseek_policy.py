@@ -7,6 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ponder import Example
 from ponder.hf import encode_prompt, prefilled_text
+from ponder.hf_pretraining import TokenBatch
 from ponder.text import R1_ZERO_TEMPLATE
 from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.balancing import RouterBalancer, bias_direction, max_violation
@@ -138,8 +139,39 @@ def test_evaluation_and_a_closed_balancer_move_nothing():
     assert not model.model.layers[1].mlp.gate.e_score_correction_bias.any()
 
 
-def test_with_a_rate_of_zero_there_is_no_balancer():
-    assert policy(bias_update_rate=0.0).balancer() is None
+def biases(model):
+    return model.model.layers[1].mlp.gate.e_score_correction_bias
+
+
+def train(made, *, updated):
+    objective = made.objective()
+    made.model.train()
+    batch = TokenBatch.pack([[[5, 6, 7, 8, 9, 10, 11]]], 8, pad=0)
+    loss, metrics = objective.loss(batch, 0.0)
+    assert metrics == {"loss": loss.item()}
+    return objective.finish_step(0.0, updated=updated)
+
+
+def test_a_step_of_the_objective_moves_the_biases():
+    made = policy()
+    assert train(made, updated=True)["load_violation_max"] > 0
+    assert biases(made.model).any()
+
+
+def test_a_skipped_step_moves_no_bias_now_or_later():
+    made = policy()
+    objective = made.objective()
+    made.model.train()
+    objective.loss(TokenBatch.pack([[[5, 6, 7]]], 8, pad=0), 0.0)
+    assert objective.finish_step(0.0, updated=False) == {}
+    objective.finish_step(0.0, updated=True)
+    assert not biases(made.model).any()
+
+
+def test_with_a_rate_of_zero_the_biases_stay():
+    made = policy(bias_update_rate=0.0)
+    assert train(made, updated=True)["load_violation_max"] > 0
+    assert not biases(made.model).any()
 
 
 @pytest.mark.parametrize(

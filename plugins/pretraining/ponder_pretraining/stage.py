@@ -5,12 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from ponder import Example, Policy, StageResult, Task
 from ponder.context import StageContext
@@ -24,10 +20,9 @@ from ponder.hf import (
     render_prompt,
     set_learning_rate,
 )
+from ponder.hf_pretraining import TokenBatch, objective_of
 from ponder_pretraining import PretrainConfig
 from ponder_pretraining.packing import packed_rows
-
-IGNORED = -100
 
 
 class Pretrain:
@@ -59,9 +54,7 @@ class Pretrain:
                 raise InputError(f"the task {config.task!r} has no documents to pre-train on")
             started = time.perf_counter()
             context.log(run.step(batch, step), step)
-            context.timing(
-                {"tokens_per_second": batch[1].ne(IGNORED).sum().item() / (time.perf_counter() - started)}, step
-            )
+            context.timing({"tokens_per_second": batch.predicted / (time.perf_counter() - started)}, step)
         policy.model.eval()
         policy.save(context.directory / "policy")
         metrics = {
@@ -79,14 +72,13 @@ class _Run:
         self._policy = policy
         betas = (config.beta1, config.beta2)
         self._optimizer = adamw(policy.model, config.learning_rate, betas, config.weight_decay)
-        make_balancer = getattr(policy, "balancer", None)
-        self._balancer = make_balancer() if make_balancer else None
+        self._objective = objective_of(policy)
         self._skipped = 0
         self.recent_loss = math.nan
         self.state = TrainingState(policy, self._optimizer)
 
-    def batches(self, task: Task, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """An endless stream of inputs and labels, [rows, length] each."""
+    def batches(self, task: Task, seed: int) -> Iterator[TokenBatch]:
+        """An endless stream of packed rows."""
         config, tokenizer = self._config, self._policy.tokenizer
         check_tokenizer(tokenizer)
 
@@ -99,26 +91,26 @@ class _Run:
 
         rows = packed_rows(documents, tokenize, config.sequence_length, seed)
         while batch := list(itertools.islice(rows, config.rows)):
-            yield tensors(batch, config.sequence_length, int(tokenizer.pad_token_id))
+            yield TokenBatch.pack(batch, config.sequence_length, int(tokenizer.pad_token_id))
 
-    def step(self, batch: tuple[Tensor, Tensor], step: int) -> dict[str, float]:
+    def step(self, batch: TokenBatch, step: int) -> dict[str, float]:
         """One optimizer step; a step that is not finite leaves every weight as it was."""
         config, model = self._config, self._policy.model
         rate = config.learning_rate * learning_rate_share(step, config)
         set_learning_rate(self._optimizer, rate)
-        loss = next_token_loss(model, *batch)
+        progress = step / config.steps
+        loss, metrics = self._objective.loss(batch, progress)
         loss.backward()
         norm = clip_gradients(model.parameters(), config.max_grad_norm)
         finite = math.isfinite(norm) and math.isfinite(loss.item())
         self._count_skips(finite, step)
-        balance: dict[str, float] = {}
         if finite:
             self._optimizer.step()
             self._policy.version += 1
-            balance = self._balancer.step() if self._balancer else {}
         self._optimizer.zero_grad(set_to_none=True)
-        self.recent_loss = loss.item()
-        return {"loss": loss.item(), "learning_rate": rate, "grad_norm": norm, "skipped": float(not finite), **balance}
+        metrics |= self._objective.finish_step(progress, updated=finite)
+        self.recent_loss = metrics["loss"]
+        return {"learning_rate": rate, "grad_norm": norm, "skipped": float(not finite), **metrics}
 
     def _count_skips(self, finite: bool, step: int) -> None:
         self._skipped = 0 if finite else self._skipped + 1
@@ -142,29 +134,6 @@ def check_tokenizer(tokenizer: Any) -> None:
 def _document(tokenizer: Any, example: Example) -> str:
     page = render_prompt(tokenizer, example.prompt)
     return page if example.answer is None else f"{page} {example.answer}"
-
-
-def tensors(rows: Sequence[Sequence[list[int]]], length: int, pad: int) -> tuple[Tensor, Tensor]:
-    """Inputs and next-token labels, [rows, length]; what follows a row's last document is padding and is not predicted."""
-    inputs = torch.full((len(rows), length), pad)
-    labels = torch.full((len(rows), length), IGNORED)
-    for place, row in enumerate(rows):
-        tokens = torch.tensor([token for document in row for token in document])
-        inputs[place, : len(tokens)] = tokens
-        labels[place, : len(tokens) - 1] = tokens[1:]
-    return inputs, labels
-
-
-def count_labels(labels: Tensor) -> int:
-    """How many labels count in the loss."""
-    return int(labels.ne(IGNORED).sum())
-
-
-def next_token_loss(model: torch.nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats over the labels that count; all of [rows, length]."""
-    # Padding stands at the end of a row, where causal attention keeps it from the rest: no mask is needed.
-    logits = model(input_ids=inputs, use_cache=False).logits
-    return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
 
 
 def learning_rate_share(step: int, config: PretrainConfig) -> float:

@@ -1,15 +1,12 @@
 """The learning-rate schedule, the loss, and options that make no sense."""
 
-import math
-
 import pytest
-import torch
 from tokenizers import Tokenizer, models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from ponder.errors import InputError
 from ponder_pretraining import PretrainConfig
-from ponder_pretraining.stage import IGNORED, check_tokenizer, learning_rate_share, next_token_loss, tensors
+from ponder_pretraining.stage import check_tokenizer, learning_rate_share
 
 
 def config(**options):
@@ -23,40 +20,6 @@ def test_the_learning_rate_rises_stays_and_falls_to_its_final_share():
     assert schedule[60:] == sorted(schedule[60:], reverse=True)
     assert schedule[79] == pytest.approx(0.1 + 0.9 * 0.5)
     assert schedule[99] == pytest.approx(0.1)
-
-
-def test_padding_is_not_predicted():
-    inputs, labels = tensors([[[5, 6], [7]], [[8, 9, 10, 11]]], 6, pad=2)
-    assert inputs.tolist() == [[5, 6, 7, 2, 2, 2], [8, 9, 10, 11, 2, 2]]
-    assert labels.tolist() == [[6, 7, IGNORED, IGNORED, IGNORED, IGNORED], [9, 10, 11, IGNORED, IGNORED, IGNORED]]
-
-
-def test_the_loss_does_not_see_what_stands_in_the_padding():
-    torch.manual_seed(0)
-    sizes = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "vocab_size": 32,
-    }
-    model = LlamaForCausalLM(LlamaConfig(**sizes))
-    row = [[3, 4, 5, 6]]
-    losses = {round(next_token_loss(model, *tensors([row], 9, pad=pad)).item(), 6) for pad in (0, 7, 30)}
-    assert len(losses) == 1
-
-
-def test_a_model_that_knows_nothing_has_the_loss_of_a_uniform_guess():
-    sizes = {
-        "hidden_size": 16,
-        "intermediate_size": 32,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "vocab_size": 32,
-    }
-    model = LlamaForCausalLM(LlamaConfig(**sizes))
-    torch.nn.init.zeros_(model.lm_head.weight)
-    assert next_token_loss(model, *tensors([[[1, 2, 3, 4]]], 4, pad=0)).item() == pytest.approx(math.log(32))
 
 
 @pytest.mark.parametrize("name", ["eos_token", "pad_token"])
