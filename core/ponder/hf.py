@@ -7,19 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ponder.errors import InputError
 from ponder.interfaces import Policy
-from ponder.types import Prompt
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from ponder.prompts import encode_prompt as encode_prompt
+from ponder.prompts import prefilled_text as prefilled_text
+from ponder.prompts import render_prompt as render_prompt
 
 LOGPROB_CHUNK = 1 << 22
 """Logits held in float32 at once by `token_logprobs`: 16 MiB."""
@@ -27,31 +25,6 @@ FORWARD = 2
 """Floating-point operations for each parameter that a token passes through; see `active_parameters`."""
 FORWARD_AND_BACKWARD = 6
 """The same when the token is trained on."""
-
-
-def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
-    """The text a policy is given: a plain string as it is, messages through the chat template, open for the assistant."""
-    if isinstance(prompt, str):
-        return prompt
-    if not tokenizer.chat_template:
-        raise InputError(
-            "the prompt is a list of chat messages, but the policy's tokenizer has no chat template: "
-            "give the policy a chat template, or the task plain-text prompts"
-        )
-    return str(tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True))
-
-
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    """Token ids of the rendered prompt, with no special tokens added to it."""
-    return list(tokenizer(render_prompt(tokenizer, prompt), add_special_tokens=False)["input_ids"])
-
-
-def prefilled_text(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
-    """What the chat template puts into the assistant's mouth: an opened `<think>` with what follows it, or nothing."""
-    rendered = render_prompt(tokenizer, prompt)
-    start = rendered.rfind("<think>")
-    is_open = start >= 0 and not rendered[start + len("<think>") :].strip()
-    return rendered[start:] if is_open else ""
 
 
 def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:

@@ -12,6 +12,7 @@ from ponder.types import StageResult
 
 if TYPE_CHECKING:
     from ponder.context import StageContext
+    from ponder.doctor import Check
     from ponder.interfaces import BatchReward, Loss, Policy, Reward, Sampler, Stage, Task, Tracker
 
 hookspec = pluggy.HookspecMarker("ponder")
@@ -60,6 +61,12 @@ def ponder_stages() -> Iterable[Component[Stage]]:
 @hookspec
 def ponder_trackers() -> Iterable[Component[Tracker]]:
     """Trackers: `build(config, runs: Path)`; `runs` is the root of the run directories."""
+    yield from ()
+
+
+@hookspec
+def ponder_checks() -> Iterable[Check]:
+    """Checks that `ponder doctor` makes of the stages of a recipe, besides its own."""
     yield from ()
 
 

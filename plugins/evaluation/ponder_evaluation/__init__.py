@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ponder import EARLIER, Component, Stage, hookimpl, lazy, ref, refs
+from ponder.doctor import Check
 from ponder.text import FormatStyle, LanguageChoice
+
+if TYPE_CHECKING:
+    from ponder.doctor import Patient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,3 +86,19 @@ class ReportConfig:
 def ponder_stages() -> Iterator[Component[Stage]]:
     yield Component("evaluate", EvaluateConfig, lazy("ponder_evaluation.evaluate:EvaluateStage"))
     yield Component("report", ReportConfig, lazy("ponder_evaluation.report:ReportStage"))
+
+
+@hookimpl
+def ponder_checks() -> Iterator[Check]:
+    yield Check(
+        "contamination",
+        "Are the problems of an exam kept out of what the policy learns from?",
+        _examines,
+        lazy("ponder_evaluation.checks:examine_contamination"),
+    )
+
+
+def _examines(patient: Patient) -> Hashable | None:
+    if patient.entry.type != "evaluate":
+        return None
+    return (patient.names("policy", "policy"), patient.names("task", "task"))

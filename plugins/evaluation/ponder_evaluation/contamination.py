@@ -101,6 +101,11 @@ def question_of(example: Example) -> str:
     return " ".join(prompt.split())
 
 
+def is_page(example: Example) -> bool:
+    """Whether an example is a page of text to read, and asks nothing."""
+    return isinstance(example.prompt, str) and example.answer is None and "response" not in example.metadata
+
+
 def warnings(found: Contamination, count: int, task: str, policy: str) -> list[str]:
     """Lines for the user: problems that were seen before, and tasks that could not be looked through."""
     lines = []
@@ -122,7 +127,7 @@ def _compare(context: StageContext, task: str, places: Mapping[str, Collection[i
     try:
         examples = iter(context.task(task).examples())
         first = next(examples, None)
-        if first is not None and _is_page(first):
+        if first is not None and is_page(first):
             return PAGES
         return _shared([] if first is None else [first], examples, places)
     except InputError as error:
@@ -138,10 +143,6 @@ def _shared(
             count += 1
             found.update(places.get(question_of(example), ()))
     return f"more than {MOST_PROMPTS} rows" if next(rest, None) is not None else (count, found)
-
-
-def _is_page(example: Example) -> bool:
-    return isinstance(example.prompt, str) and example.answer is None and "response" not in example.metadata
 
 
 def _names(value: object) -> set[str]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from typing import TYPE_CHECKING
 
 from ponder import Component, Loss, Stage, hookimpl, lazy
+from ponder.doctor import Check
 from ponder_grpo.config import DapoLossConfig, DrGrpoLossConfig, GrpoConfig, GrpoLossConfig
+
+if TYPE_CHECKING:
+    from ponder.doctor import Patient
 
 __all__ = ["DapoLossConfig", "DrGrpoLossConfig", "GrpoConfig", "GrpoLossConfig"]
 
@@ -20,3 +25,32 @@ def ponder_losses() -> Iterator[Component[Loss]]:
     yield Component("grpo", GrpoLossConfig, lazy("ponder_grpo.losses:GrpoLoss"))
     yield Component("dapo", DapoLossConfig, lazy("ponder_grpo.losses:DapoLoss"))
     yield Component("dr_grpo", DrGrpoLossConfig, lazy("ponder_grpo.losses:DrGrpoLoss"))
+
+
+@hookimpl
+def ponder_checks() -> Iterator[Check]:
+    yield Check(
+        "sampler",
+        "Does the sampler tell the log-probabilities that the trainer computes, and the same text for the same seed?",
+        _draws,
+        lazy("ponder_grpo.checks:examine_sampler"),
+    )
+    yield Check(
+        "spread",
+        "Does the policy, as it is now, write completions with different scores?",
+        _learns,
+        lazy("ponder_grpo.checks:examine_spread"),
+    )
+
+
+def _draws(patient: Patient) -> Hashable | None:
+    if patient.entry.type != "grpo":
+        return None
+    return (patient.names("policy", "policy"), patient.template(), patient.names("sampler", "sampler"))
+
+
+def _learns(patient: Patient) -> Hashable | None:
+    """Only of a policy that has learnt something: how a new one scores says nothing about the recipe."""
+    if patient.entry.type != "grpo" or not patient.is_trained:
+        return None
+    return patient.entry.name

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from typing import TYPE_CHECKING
 
 from ponder import BatchReward, Component, Stage, hookimpl, lazy
+from ponder.doctor import Check
 from ponder_trl.grpo_config import TrlGrpoConfig
 from ponder_trl.reward_configs import PreferenceConfig, RewardModelConfig
 from ponder_trl.sft_config import SftConfig
+
+if TYPE_CHECKING:
+    from ponder.doctor import Patient
 
 __all__ = ["PreferenceConfig", "RewardModelConfig", "SftConfig", "TrlGrpoConfig"]
 
@@ -24,3 +29,20 @@ def ponder_stages() -> Iterator[Component[Stage]]:
 def ponder_rewards() -> Iterator[Component[BatchReward]]:
     """The reward of this plugin."""
     yield Component("preference", PreferenceConfig, lazy("ponder_trl.preference:Preference"))
+
+
+@hookimpl
+def ponder_checks() -> Iterator[Check]:
+    """What `ponder doctor` looks at in these stages."""
+    yield Check(
+        "conversations",
+        "Can every response be learnt, its end included?",
+        _fine_tunes,
+        lazy("ponder_trl.sft_check:examine_conversations"),
+    )
+
+
+def _fine_tunes(patient: Patient) -> Hashable | None:
+    if patient.entry.type != "sft":
+        return None
+    return (patient.names("policy", "policy"), patient.names("task", "task"), patient.template())

@@ -1,0 +1,81 @@
+"""An examination: every check on every stage that it concerns, each distinct question once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ponder.doctor.findings import Check, Finding, NotYetError
+from ponder.doctor.patient import Clinic, Patient
+from ponder.doctor.rewards import REWARD_CHECKS
+from ponder.doctor.tokenizers import TOKENIZER_CHECKS
+from ponder.errors import PonderError
+from ponder.plugins import error_line
+
+if TYPE_CHECKING:
+    from ponder.context import FinishedStage
+    from ponder.plugins import Registry
+    from ponder.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """A finding, of which check, about which stages."""
+
+    check: str
+    question: str
+    stages: tuple[str, ...]
+    finding: Finding
+
+
+def all_checks(registry: Registry) -> tuple[Check, ...]:
+    """The core's checks and those of the plugins."""
+    offered = [check for checks in registry.hook.ponder_checks() for check in checks or ()]
+    return (*TOKENIZER_CHECKS, *REWARD_CHECKS, *offered)
+
+
+def examine(
+    recipe: Recipe,
+    registry: Registry,
+    finished: Mapping[str, FinishedStage],
+    say: Callable[[str], None],
+    stages: Sequence[str] = (),
+) -> Iterator[Diagnosis]:
+    """What is found, check by check; `stages` names those to look at, or none for all.
+
+    Where a check finds nothing amiss it is told so once, with the stages it looked at.
+    """
+    clinic = Clinic(recipe, registry, finished, say)
+    patients = [Patient(entry, clinic) for name, entry in recipe.stages.items() if not stages or name in stages]
+    for check in all_checks(registry):
+        well: list[str] = []
+        for group in _grouped(check, patients):
+            names = tuple(patient.entry.name for patient in group)
+            found = list(_findings(check, group[0]))
+            well += () if found else names
+            for finding in found:
+                yield Diagnosis(check.name, check.question, names, finding)
+        if well:
+            yield Diagnosis(check.name, check.question, tuple(well), Finding("fine", ""))
+
+
+def _grouped(check: Check, patients: Iterable[Patient]) -> list[list[Patient]]:
+    groups: dict[Hashable, list[Patient]] = {}
+    for patient in patients:
+        key = check.concerns(patient)
+        if key is not None:
+            groups.setdefault(key, []).append(patient)
+    return list(groups.values())
+
+
+def _findings(check: Check, patient: Patient) -> Iterator[Finding]:
+    """What a check finds; its own failure is a finding too."""
+    try:
+        yield from check.examine(patient)
+    except NotYetError as error:
+        yield Finding("not yet", str(error))
+    except PonderError as error:
+        yield Finding("problem", str(error))
+    except Exception as error:
+        yield Finding("problem", f"the check itself failed: {error_line(error)}", "this stage would probably fail too")

@@ -1,0 +1,70 @@
+"""Responses written by hand: right ones in every format that is common, and wrong ones, for rewards to tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ponder.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, Language
+from ponder.types import Completion, Example
+
+REASONING: Final[dict[Language, str]] = {
+    "en": "Let me look at what is asked and work through it one step after the other.",
+    "zh": "让我先看看问题是什么，然后一步一步地来想。",
+}
+_SUMMARY: Final[dict[Language, str]] = {"en": "The answer is {answer}.", "zh": "答案是 {answer}。"}
+_NONSENSE: Final = "purple seven because the the the"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A response that no model wrote."""
+
+    style: str
+    """How it is written, for the reader of a finding."""
+    completion: Completion
+    is_right: bool
+
+
+def written_responses(example: Example, prefilled: str) -> list[Written]:
+    """Right and wrong responses to an example, each behind what the chat template puts into the assistant's mouth."""
+    right = [] if example.answer is None else list(_right(example, example.answer, prefilled))
+    return [*right, *_wrong(prefilled)]
+
+
+def _right(example: Example, answer: str, prefilled: str) -> Iterator[Written]:
+    for language, reasoning in REASONING.items():
+        boxed = f"\\boxed{{{answer}}}"
+        summary = _SUMMARY[language]
+        thought = _thought(reasoning, prefilled)
+        spaced = _thought(f"\n{reasoning}\n", prefilled)
+        tags = f"{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"
+        yield _written(f"answer tags, {language}", f"{thought} {tags}")
+        yield _written(
+            f"answer tags on lines of their own, {language}", f"{spaced}\n{ANSWER_OPEN}\n{answer}\n{ANSWER_CLOSE}"
+        )
+        yield _written(f"summary, {language}", f"{spaced}\n\n{summary.replace('{answer}', answer)}")
+        yield _written(f"boxed summary, {language}", f"{spaced}\n\n{summary.replace('{answer}', boxed)}")
+    yield _written("the bare answer", prefilled + answer)
+    yield _written("the bare answer in a box", f"{prefilled}\\boxed{{{answer}}}")
+    response = example.metadata.get("response")
+    if isinstance(response, str) and response.strip():
+        yield _written("the example's own response", response)
+
+
+def _wrong(prefilled: str) -> Iterator[Written]:
+    thought = _thought(REASONING["en"], prefilled)
+    yield _written("nonsense", f"{prefilled}{_NONSENSE}", is_right=False)
+    yield _written("nothing", prefilled, is_right=False)
+    yield _written("a wrong answer", f"{thought} {ANSWER_OPEN}{_NONSENSE}{ANSWER_CLOSE}", is_right=False)
+    yield _written("a wrong summary", f"{thought}\n\n{_NONSENSE}", is_right=False)
+
+
+def _thought(reasoning: str, prefilled: str) -> str:
+    opened = prefilled if THINK_OPEN in prefilled else prefilled + THINK_OPEN
+    return f"{opened}{reasoning}{THINK_CLOSE}"
+
+
+def _written(style: str, text: str, *, is_right: bool = True) -> Written:
+    return Written(style, Completion(text, token_ids=tuple(range(max(1, len(text) // 4)))), is_right)

@@ -1,0 +1,218 @@
+"""Checks of rewards on responses written by hand: full marks for a right answer, none for nonsense, in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ponder.doctor.findings import Check, Finding
+from ponder.doctor.patient import Patient
+from ponder.doctor.responses import Written, written_responses
+from ponder.prompts import prefilled_text
+from ponder.rubric import NamedReward, Score
+from ponder.suggestions import shown
+from ponder.types import Example, Rollout
+
+EXAMPLES: Final = 16
+"""Examples that responses are written for, spread over those that are read."""
+FULL_MARKS: Final = 1.0
+CLOSE: Final = 1e-9
+SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """An example with what each reward gave to each response written for it."""
+
+    example: Example
+    place: int
+    responses: Sequence[Written]
+    scores: Sequence[Score]
+
+    def best(self, reward: str) -> float | None:
+        """The highest score of a reward on a right response; None when it abstained on all."""
+        parts = [score.parts[reward] for score, written in self._pairs() if written.is_right]
+        return max((part for part in parts if part is not None), default=None)
+
+    def favourite(self) -> tuple[Written, Score] | None:
+        """The right response with the highest total."""
+        right = [(written, score) for score, written in self._pairs() if written.is_right and score.total is not None]
+        return max(right, key=lambda pair: pair[1].total or 0.0, default=None)
+
+    def given(self, reward: str) -> list[float | None]:
+        """A reward's scores of all responses."""
+        return [score.parts[reward] for score in self.scores]
+
+    def _pairs(self) -> list[tuple[Score, Written]]:
+        return list(zip(self.scores, self.responses, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """What rewards gave to the responses to a task's examples, in two orders."""
+
+    rewards: Sequence[NamedReward]
+    marked: Sequence[Marked]
+    forwards: Sequence[Score]
+    backwards: Sequence[Score]
+    """Scored from the last to the first, and put back into the order of the others."""
+
+
+def _scores_rollouts(patient: Patient) -> Hashable | None:
+    if not patient.has("rewards", "task", "policy"):
+        return None
+    return (patient.rewards(), patient.names("task", "task"), patient.names("policy", "policy")[0], patient.template())
+
+
+def examine_marks(patient: Patient) -> Iterator[Finding]:
+    """Whether right answers get full marks, all rewards can be had at once, and each tells right from wrong."""
+    yield from _not_made(patient)
+    names = patient.rewards()
+    if not names:
+        return
+    marking = _marking(patient)
+    for reward in marking.rewards:
+        needs_answer = getattr(reward.config, "needs_answer", False)
+        yield from _rejected(marking.marked, reward.name, needs_answer=needs_answer)
+        yield from _without_spread(marking.marked, reward.name)
+    yield from _contradicting(marking.marked, names)
+
+
+def examine_order(patient: Patient) -> Iterator[Finding]:
+    """Whether the same responses get the same scores when they are scored again the other way round."""
+    names = patient.rewards()
+    if not names:
+        return
+    marking = _marking(patient)
+    forwards, backwards = marking.forwards, marking.backwards
+    for name in names:
+        changed = [
+            place
+            for place, (one, other) in enumerate(zip(forwards, backwards, strict=True))
+            if one.parts[name] != other.parts[name]
+        ]
+        if changed:
+            one, other = forwards[changed[0]].parts[name], backwards[changed[0]].parts[name]
+            yield Finding(
+                "problem",
+                f"reward {name!r} gives other scores when it is called in another order: {len(changed)} of {len(forwards)} "
+                f"differ, the first {one} and then {other}. Its scores would depend on which worker came to what when, and a "
+                "resumed run would not be the run that was interrupted",
+                "keep nothing between calls; what must be counted over many completions is a BatchReward",
+            )
+
+
+def _not_made(patient: Patient) -> Iterator[Finding]:
+    missing = patient.missing_rewards()
+    if missing:
+        yield Finding("not yet", f"the rewards {', '.join(missing)} need what stages have still to make")
+
+
+def _marking(patient: Patient) -> Marking:
+    """Scored once for both questions: starting the workers takes longer than the scores."""
+    return patient.clinic.once("marking", repr(_scores_rollouts(patient)), lambda: _mark(patient))
+
+
+def _mark(patient: Patient) -> Marking:
+    found = _rollouts(patient)
+    rollouts = [rollout for _, _, group in found for rollout in group]
+    with patient.rubric(patient.rewards()) as rubric:
+        forwards = rubric.score(rollouts)
+        backwards = rubric.score(rollouts[::-1])[::-1]
+    scores = iter(forwards)
+    marked = [
+        Marked(group[0].example, place, responses, [next(scores) for _ in group]) for place, responses, group in found
+    ]
+    return Marking(rubric.rewards, marked, forwards, backwards)
+
+
+def _rollouts(patient: Patient) -> list[tuple[int, list[Written], list[Rollout]]]:
+    examples, tokenizer = patient.examples(), patient.tokenizer()
+    stride = max(1, len(examples) // EXAMPLES)
+    found = []
+    for group, place in enumerate(range(0, len(examples), stride)[:EXAMPLES]):
+        example = examples[place]
+        responses = written_responses(example, prefilled_text(tokenizer, example.prompt))
+        found.append((place, responses, [Rollout(example, written.completion, group) for written in responses]))
+    return found
+
+
+def _rejected(marked: Sequence[Marked], reward: str, *, needs_answer: bool) -> Iterator[Finding]:
+    """A reward that compares with the answer and gives it less than full marks in every format."""
+    asked = [mark for mark in marked if mark.example.answer is not None]
+    best = {mark.place: mark.best(reward) for mark in asked}
+    silent = [place for place, score in best.items() if score is None]
+    if needs_answer and asked and len(silent) == len(asked):
+        yield Finding(
+            "problem",
+            f"reward {reward!r} abstains on every right answer to {len(asked)} examples: nothing would ever be learnt from it",
+            "look at what the reward can read, and at the task's answers",
+        )
+        return
+    known = {place: score for place, score in best.items() if score is not None}
+    reaches = any(score >= FULL_MARKS - CLOSE for score in known.values())
+    low = [mark for mark in asked if mark.place in known and known[mark.place] < FULL_MARKS - CLOSE]
+    if low and (needs_answer or reaches):
+        golds = ", ".join(f"example {mark.place}: {shown(mark.example.answer)}" for mark in low[:SHOWN])
+        what = "rejects the reference answer of" if needs_answer else "gives no right response full marks in"
+        yield Finding(
+            "problem",
+            f"reward {reward!r} {what} {len(low)} of {len(asked)} examples, in whatever usual format it is given ({golds}): a "
+            "policy that is right would be taught that it is wrong",
+            "mend the answers of the task, or give the reward what it needs to read them",
+        )
+    if silent and needs_answer:
+        yield Finding(
+            "warning",
+            f"reward {reward!r} abstains on {len(silent)} of {len(asked)} examples whose answers it cannot read "
+            f"(the first is example {silent[0]})",
+            "mend these answers, or leave the examples out",
+        )
+
+
+def _without_spread(marked: Sequence[Marked], reward: str) -> Iterator[Finding]:
+    given = {part for mark in marked for part in mark.given(reward)}
+    numbers = given - {None}
+    if len(given) == 1 and marked:
+        score = "abstains on" if not numbers else f"gives {next(iter(numbers))} to"
+        yield Finding(
+            "problem",
+            f"reward {reward!r} {score} every response, right or wrong, in any usual format: it has no spread, so no group would "
+            "have anything to learn from it",
+            "does the chat template put the opening tag into the assistant's mouth, or does the reward expect other tags? Look at "
+            "`ponder plugins show reward` for its options",
+        )
+
+
+def _contradicting(marked: Sequence[Marked], names: Sequence[str]) -> Iterator[Finding]:
+    """Rewards that each have a response with full marks, and none that they share."""
+    for mark in marked:
+        favourite = mark.favourite()
+        if favourite is None:
+            continue
+        written, score = favourite
+        lost = [
+            name
+            for name in names
+            if (best := mark.best(name)) is not None
+            and best >= FULL_MARKS - CLOSE
+            and (given := score.parts[name]) is not None
+            and given < FULL_MARKS - CLOSE
+        ]
+        if lost:
+            others = ", ".join(name for name in names if name not in lost)
+            yield Finding(
+                "problem",
+                f"no response gets full marks from all rewards: the best that could be written ({written.style}) satisfies "
+                f"{others}, and gets {score.parts[lost[0]]} from {lost[0]!r} (example {mark.place})",
+                "the rewards ask for different formats or languages: choose one format for all of them, and a chat template that "
+                "agrees with it",
+            )
+            return
+
+
+REWARD_CHECKS: Final = (
+    Check("full_marks", "Would a perfect answer get full marks, and nonsense none?", _scores_rollouts, examine_marks),
+    Check("order", "Do the rewards give the same scores in any order?", _scores_rollouts, examine_order),
+)

@@ -1,0 +1,149 @@
+"""`ponder doctor` on recipes that are broken on purpose, each in one way."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ponder.cli import main
+
+PLUGIN = Path(__file__).parent / "data" / "ill_plugin.py"
+RECIPE = """
+name: ill
+policies:
+  base: {type: deepseek, preset: tiny}
+tasks:
+  sums: {type: jsonl, path: sums.jsonl}
+  exam: {type: jsonl, path: exam.jsonl}
+samplers:
+  rollouts: {type: fast, max_new_tokens: 16}
+rewards:
+  accuracy: {type: accuracy}
+  format: {type: format}
+stages:
+  zero: {type: grpo, policy: base, task: sums, rewards: [accuracy, format], sampler: rollouts, prompts_per_step: 2, group_size: 2}
+"""
+
+
+FORMAT_ALONE = "stages.zero.rewards=[format]"
+
+
+def rows(*answers, about="number {}"):
+    questions = [f"What is it, {about.format(place)}?" for place in range(len(answers))]
+    lines = [
+        {"prompt": [{"role": "user", "content": question}], "answer": answer}
+        for question, answer in zip(questions, answers, strict=True)
+    ]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+@pytest.fixture
+def doctor(tmp_path, monkeypatch, capsys):
+    """Examines the recipe with overrides; the findings that are problems, by check."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ill.yaml").write_text(RECIPE)
+    (tmp_path / "sums.jsonl").write_text(rows("4", "1/2", "seven", "12"))
+    (tmp_path / "exam.jsonl").write_text(rows("4", about="exam {}"))
+
+    def examine(*overrides):
+        code = main(["doctor", "ill.yaml", "--json", "--plugin", str(PLUGIN), *overrides])
+        found = json.loads(capsys.readouterr().out)
+        problems: dict[str, str] = {}
+        for item in found["findings"]:
+            if item["severity"] == "problem":
+                problems[item["check"]] = f"{problems.get(item['check'], '')}{item['text']}\n"
+        assert code == (1 if problems else 0)
+        assert found["healthy"] is not bool(problems)
+        return problems
+
+    return examine
+
+
+def test_a_sound_recipe_has_no_problem(doctor):
+    assert doctor() == {}
+
+
+def test_a_reward_for_tags_that_the_template_never_has(doctor):
+    found = doctor("policies.base.chat_template=r1", "rewards.format={type: bare}", FORMAT_ALONE)
+    assert "reward 'format' gives 0.0 to every response" in found["full_marks"]
+
+
+def test_a_reference_answer_that_its_own_reward_rejects(doctor, tmp_path):
+    (tmp_path / "sums.jsonl").write_text(rows("4", "it </answer> is", "12", "13"))
+    found = doctor("rewards.accuracy={type: exact}")
+    assert "rejects the reference answer of 1 of 4 examples" in found["full_marks"]
+    assert "example 1: 'it </answer> is'" in found["full_marks"]
+
+
+def test_end_and_padding_of_one_token(doctor):
+    assert "the same token" in doctor("policies.base.type=endless", FORMAT_ALONE)["tokenizer"]
+
+
+def test_groups_that_do_not_fill_a_batch(doctor):
+    assert "multiple of minibatches" in doctor("stages.zero.minibatches=4")["recipe"]
+
+
+def test_a_sampler_that_tells_other_log_probabilities(doctor):
+    assert "nats a token away" in doctor("samplers.rollouts.type=hot", FORMAT_ALONE)["sampler"]
+
+
+def test_a_sampler_without_a_seed(doctor):
+    assert "other completions for the same seed" in doctor("samplers.rollouts.type=unseeded", FORMAT_ALONE)["sampler"]
+
+
+def test_a_sampler_that_leaves_out_the_prefilled_tag(doctor):
+    found = doctor(
+        "policies.base.chat_template=r1", "samplers.rollouts.type=silent", "rewards.format.style=r1", FORMAT_ALONE
+    )
+    assert "begins every answer with '<think>" in found["sampler"]
+
+
+def test_a_reward_without_spread(doctor):
+    assert "it has no spread" in doctor("rewards.format={type: constant}", FORMAT_ALONE)["full_marks"]
+
+
+def test_exam_problems_among_those_that_are_learnt_from(doctor, tmp_path):
+    text = RECIPE + "  graded: {type: evaluate, policy: zero, task: exam, rewards: [accuracy], sampler: rollouts}\n"
+    (tmp_path / "ill.yaml").write_text(text)
+    assert doctor() == {}
+    (tmp_path / "exam.jsonl").write_text((tmp_path / "sums.jsonl").read_text())
+    assert "4 of the 4 problems of task 'exam' are in task 'sums'" in doctor()["contamination"]
+
+
+def test_a_reward_that_depends_on_the_order_of_calls(doctor):
+    assert "in another order" in doctor("rewards.format={type: counting}", FORMAT_ALONE)["order"]
+
+
+def test_rewards_that_ask_for_different_formats(doctor):
+    found = doctor("stages.zero.rewards=[accuracy, format, other]", "rewards.other={type: format, style: r1}")
+    assert "no response gets full marks from all rewards" in found["full_marks"]
+
+
+def test_responses_that_the_template_would_not_let_begin(doctor, tmp_path):
+    text = RECIPE + "  taught: {type: sft, policy: base, task: sums, chat_template: r1}\n"
+    (tmp_path / "ill.yaml").write_text(text)
+    assert "begins the response with" in doctor()["conversations"]
+
+
+def test_what_is_still_to_be_made_is_said_and_is_no_problem(doctor, tmp_path, capsys):
+    text = (
+        RECIPE
+        + "  drawn: {type: rejection_sampling, policy: zero, task: sums, rewards: [accuracy], sampler: rollouts}\n"
+    )
+    (tmp_path / "ill.yaml").write_text(text + "  taught: {type: sft, policy: base, task: drawn}\n")
+    assert doctor() == {}
+    main(["doctor", "ill.yaml", "--stage", "taught"])
+    assert "it is about what stage 'drawn' has still to make" in capsys.readouterr().out
+
+
+def test_an_unknown_stage_is_an_error_with_a_hint(doctor, capsys):
+    assert main(["doctor", "ill.yaml", "--stage", "zerro"]) == 2
+    assert "did you mean 'zero'" in capsys.readouterr().err
+
+
+def test_for_people_it_prints_questions_findings_and_a_count(doctor, capsys):
+    assert main(["doctor", "ill.yaml", "--plugin", str(PLUGIN), "rewards.format={type: constant}"]) == 1
+    printed = capsys.readouterr().out
+    assert "Do the rewards give the same scores in any order?" in printed
+    assert "What to do:" in printed
+    assert printed.splitlines()[-1].startswith("1 problem, ")
