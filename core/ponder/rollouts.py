@@ -42,9 +42,20 @@ def decode_rollouts(value: JsonObject) -> tuple[list[Rollout], list[Score]]:
     return rollouts, [Score(**score) for score in value["scores"]]
 
 
+def jsonable(value: object) -> object:
+    """What a task put into an example's metadata, with whatever JSON has no form for as text."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if hasattr(value, "items"):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [jsonable(item) for item in value]
+    return str(value)
+
+
 def _encode_example(example: Example) -> JsonObject:
     prompt = example.prompt if isinstance(example.prompt, str) else [dict(message) for message in example.prompt]
-    return {"prompt": prompt, "answer": example.answer, "metadata": _jsonable(example.metadata)}
+    return {"prompt": prompt, "answer": example.answer, "metadata": jsonable(example.metadata)}
 
 
 def _decode_example(value: JsonObject) -> Example:
@@ -96,14 +107,3 @@ def _unpack(text: str) -> array[float]:
     if sys.byteorder == "big":
         values.byteswap()
     return values
-
-
-def _jsonable(value: object) -> object:
-    """What a task put into an example's metadata, with whatever JSON has no form for as text."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if hasattr(value, "items"):
-        return {str(key): _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_jsonable(item) for item in value]
-    return str(value)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ponder.context import FinishedStage
     from ponder.plugins import Registry
     from ponder.recipe import Recipe
 
@@ -53,6 +54,16 @@ def recipe_from(arguments: argparse.Namespace, registry: Registry | None = None)
     return load_recipe(
         arguments.recipe, arguments.overrides, registry_from(arguments) if registry is None else registry
     )
+
+
+def finished_stages(recipe: Recipe, registry: Registry, runs: Path) -> dict[str, FinishedStage]:
+    """The stages of the recipe that are in the store as it stands now, by name."""
+    from ponder.planning import plan_recipe
+    from ponder.store import Store, read_stage
+
+    store = Store(runs)
+    cached = [stage for stage in plan_recipe(recipe, registry, store) if stage.is_cached]
+    return {stage.entry.name: read_stage(store.published(stage.identity.fingerprint)) for stage in cached}
 
 
 def write(text: str) -> None:

@@ -9,10 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ponder.commands import common
 
 if TYPE_CHECKING:
-    from ponder.context import FinishedStage
     from ponder.doctor.examination import Diagnosis
-    from ponder.plugins import Registry
-    from ponder.recipe import Recipe
 
 _ILL = 1
 _STYLES = {"problem": "bold red", "warning": "yellow", "not yet": "dim", "fine": "green"}
@@ -58,19 +55,10 @@ def command(arguments: Namespace) -> int:
     for name in arguments.stage:
         if name not in recipe.stages:
             raise InputError(f"--stage {name}: no such stage in {recipe.path}; {did_you_mean(name, recipe.stages)}")
-    finished = _finished(recipe, registry, arguments)
+    finished = common.finished_stages(recipe, registry, arguments.runs)
     with display.console.status("examining ...") if display.console.is_terminal else display.bar("", 0):
         found = list(examine(recipe, registry, finished, display.say, arguments.stage))
     return _tell(found, arguments)
-
-
-def _finished(recipe: Recipe, registry: Registry, arguments: Namespace) -> dict[str, FinishedStage]:
-    from ponder.planning import plan_recipe
-    from ponder.store import Store, read_stage
-
-    store = Store(arguments.runs)
-    cached = [stage for stage in plan_recipe(recipe, registry, store) if stage.is_cached]
-    return {stage.entry.name: read_stage(store.published(stage.identity.fingerprint)) for stage in cached}
 
 
 def _tell(found: list[Diagnosis], arguments: Namespace) -> int:

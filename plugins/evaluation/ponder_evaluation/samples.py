@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from ponder import Completion, Example, Rollout
+from ponder.rollouts import jsonable
 from ponder.rubric import Score
 from ponder.text import (
     FormatStyle,
@@ -83,6 +84,8 @@ class Sample:
     """Reflective words."""
     vote: str | None
     """The answer as it counts in a majority vote; None when there is none."""
+    metadata: object = None
+    """What the task knows of the problem, as plain data: what `ponder score` gives to rewards."""
 
 
 def make_sample(rollout: Rollout, score: Score, judge: str, yardstick: Yardstick, number: int = 0) -> Sample:
@@ -113,6 +116,7 @@ def make_sample(rollout: Rollout, score: Score, judge: str, yardstick: Yardstick
         readable=is_formatted and not is_truncated and _is_in_the_questions_language(text, example),
         reflections=reflective_words(text),
         vote=_vote(completion),
+        metadata=jsonable(example.metadata),
     )
 
 

@@ -159,6 +159,11 @@ class GrpoConfig:
     """Steps between two answers to the probes."""
     table_every: int = 10
     """Steps between two of which some completions are kept in `rollouts.jsonl`."""
+    table_rows: Literal["some", "all"] = "some"
+    """Which completions of these steps: "some" to read, or "all", with which `ponder score` can compare advantages."""
+    max_sampler_gap: float = 0.5
+    """Mean distance, in nats a token, between the sampler's and the trainer's log-probabilities of a step's first update above
+    which the stage stops: what is learnt would be the gradient of another policy."""
     max_skipped: int = 10
     """Updates in a row with a non-finite loss or gradient after which the stage gives up; each leaves the weights untouched."""
     checkpoint_every: int | None = None
@@ -179,6 +184,8 @@ class GrpoConfig:
             raise ValueError("learning_rate and max_grad_norm must be greater than 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must lie in [0, 1), not {list(self.betas)}")
+        if not self.max_sampler_gap > 0:
+            raise ValueError(f"max_sampler_gap must be greater than 0, not {self.max_sampler_gap}")
         _at_least(self, 16, "micro_batch_tokens")
         if self.checkpoint_every is not None:
             _at_least(self, 1, "checkpoint_every")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -50,6 +50,8 @@ class Engine:
     counters: Counters
     seed: int
     temperature: float
+    keep_batch: Callable[[Sequence[Row], int], None]
+    """Told the rows and the length limit of the first update of a series that is not finite, with the weights as they were."""
 
     def learn(self, step: int, rows: Sequence[Row], max_tokens: int) -> dict[str, float]:
         """All updates of a step; returns the mean of their metrics. Rows of a group carry the group's place in the step.
@@ -103,17 +105,28 @@ class Engine:
         metrics = accumulate_gradients(reader_of(self.policy), rows, self.loss, max_tokens, self._options)
         norm = clip_gradients(self.policy.model.parameters(), self.config.max_grad_norm)
         if not (math.isfinite(metrics["loss"]) and math.isfinite(norm)):
-            self._skip()
+            self._skip(rows, max_tokens)
             return None
+        self._check_gap(metrics.get("sampler_gap", 0.0))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.policy.version += 1
         self.counters.skipped_in_a_row = 0
         return {**metrics, "grad_norm": norm}
 
-    def _skip(self) -> None:
+    def _check_gap(self, gap: float) -> None:
+        if gap > self.config.max_sampler_gap:
+            raise StageError(
+                f"the sampler's log-probabilities are {gap:.3g} nats a token away from the trainer's (max_sampler_gap is "
+                f"{self.config.max_sampler_gap:g}): the gradient would be that of another policy. Look at the sampler's temperature, "
+                "precision and weights (`ponder doctor` compares them); the last checkpoint is whole"
+            )
+
+    def _skip(self, rows: Sequence[Row], max_tokens: int) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         self.counters.skipped_in_a_row += 1
+        if self.counters.skipped_in_a_row == 1:
+            self.keep_batch(rows, max_tokens)
         if self.counters.skipped_in_a_row >= self.config.max_skipped:
             raise StageError(
                 f"the loss or its gradient was not finite in {self.counters.skipped_in_a_row} updates in a row; none of them "

@@ -10,7 +10,7 @@ from ponder_grpo.config import GrpoConfig
 from ponder_grpo.engine import Counters
 from ponder_grpo.measures import correctness, measure, per_task
 from ponder_grpo.rollouts import Drawn
-from ponder_grpo.tables import Table, sample_rows
+from ponder_grpo.tables import Table, all_rows, sample_rows
 
 if TYPE_CHECKING:
     from ponder.context import StageContext
@@ -45,7 +45,8 @@ class Reporter:
         self.context.log(metrics, step)
         self.counters.recent = [*self.counters.recent, metrics][-FINAL_STEPS:]
         if step % self.config.table_every == 0 or is_last:
-            self.table.add(step, sample_rows(drawn, self.config.group_size))
+            keep_all = self.config.table_rows == "all"
+            self.table.add(step, all_rows(drawn) if keep_all else sample_rows(drawn, self.config.group_size))
         self._explain(step, drawn, metrics)
 
     def report_timing(self, step: int, drawn: Drawn, seconds: Mapping[str, float]) -> None:

@@ -21,8 +21,10 @@ from ponder_grpo.curriculum import Curriculum, length_limit
 from ponder_grpo.deviations import DEVIATIONS_FILE, report_deviations
 from ponder_grpo.engine import Counters, Engine
 from ponder_grpo.reference import Reference
+from ponder_grpo.replay import keep_update
 from ponder_grpo.reports import Reporter
 from ponder_grpo.rollouts import Drawer, Drawn
+from ponder_grpo.rows import Row
 from ponder_grpo.tables import Table, rows_of
 from ponder_grpo.update import needs_reference
 
@@ -185,6 +187,16 @@ class Training:
             counters=Counters(),
             seed=context.seed,
             temperature=self.curriculum.temperature,
+            keep_batch=self._keep_batch,
+        )
+
+    def _keep_batch(self, rows: Sequence[Row], max_tokens: int) -> None:
+        """Keep an update that is not finite, to be looked at with `python -m ponder_grpo.replay`."""
+        directory = self.context.directory / f"not_finite_{self.counters.steps_done:06d}"
+        keep_update(directory, self.policy, rows, max_tokens, self.curriculum.temperature)
+        self.context.say(
+            f"step {self.counters.steps_done}: the loss or its gradient is not finite, and the update is skipped; to see which "
+            f"completion it is: python -m ponder_grpo.replay {directory}"
         )
 
     def _make_reference(self) -> Reference:

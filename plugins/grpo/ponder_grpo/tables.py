@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ponder.journal import Journal
+from ponder.rollouts import jsonable
 from ponder.text import readable_prompt
 from ponder_grpo.rollouts import Drawn
 
@@ -34,7 +35,12 @@ class Table:
         rows = [
             row for key in journalled if key.startswith(f"{self.path.stem}-") for row in self._journal.get(key) or ()
         ]
-        self.path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def all_rows(drawn: Drawn) -> list[dict[str, object]]:
+    """Every completion of the step."""
+    return rows_of(drawn, range(len(drawn.rollouts)))
 
 
 def sample_rows(drawn: Drawn, group_size: int) -> list[dict[str, object]]:
@@ -55,6 +61,7 @@ def _row(drawn: Drawn, index: int) -> dict[str, object]:
         "group": rollout.group,
         "prompt": readable_prompt(rollout.example.prompt),
         "answer": rollout.example.answer,
+        "metadata": jsonable(rollout.example.metadata),
         "completion": rollout.completion.text,
         "tokens": len(rollout.completion.token_ids),
         "finish_reason": rollout.completion.finish_reason,

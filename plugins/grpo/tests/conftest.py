@@ -289,6 +289,8 @@ SMALL = {
     "steps": 3,
     "learning_rate": 0.01,
     "probes": 0,
+    # Scripted samplers tell whatever log-probabilities.
+    "max_sampler_gap": 100.0,
 }
 
 

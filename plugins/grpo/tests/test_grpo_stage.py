@@ -12,6 +12,7 @@ from ponder_grpo import DapoLossConfig, DrGrpoLossConfig, GrpoConfig, GrpoLossCo
 from ponder_grpo import engine as engine_module
 from ponder_grpo import reference as reference_module
 from ponder_grpo.losses import DapoLoss, DrGrpoLoss, GrpoLoss
+from ponder_grpo.replay import main, replay
 from ponder_grpo.stage import GrpoStage
 
 NO_KL = GrpoLoss(GrpoLossConfig(kl_coef=0))
@@ -21,6 +22,8 @@ QWEN = pytest.mark.parametrize("architecture", ["qwen2"])
 
 def config(**options):
     small = {"group_size": 4, "prompts_per_step": 4, "steps": 3, "learning_rate": 0.01, "probes": 2, "probe_every": 2}
+    # Scripted samplers tell whatever log-probabilities.
+    small["max_sampler_gap"] = 100.0
     named = {"policy": "base", "task": "letters", "rewards": ["early"], "sampler": "fast", "loss": "grpo"}
     return GrpoConfig(**{**named, **small, **options})
 
@@ -168,6 +171,44 @@ def test_a_non_finite_update_leaves_the_weights_untouched_and_is_counted(make_co
 
 
 @QWEN
+def test_a_non_finite_update_is_kept_once_with_the_weights_to_be_replayed(make_context):
+    context = make_context(NotFinite({1, 2}))
+    run(context)
+    (kept,) = context.directory.glob("not_finite_*")
+    assert kept.name == "not_finite_000001"
+    assert f"python -m ponder_grpo.replay {kept}" in context.said[-1]
+    found = list(replay(kept))
+    assert len(found) == 16 and all(row.is_finite for row in found)
+    assert main([str(kept)]) == 0
+
+
+@QWEN
+def test_a_replay_names_the_row_that_is_not_finite(make_context, capsys):
+    context = make_context(NotFinite({0}))
+    run(context, steps=1)
+    (kept,) = context.directory.glob("not_finite_*")
+    batch = json.loads((kept / "batch.json").read_text())
+    batch["rows"][3]["advantage"] = float("inf")
+    (kept / "batch.json").write_text(json.dumps(batch))
+    assert main([str(kept)]) == 1
+    marked = [line for line in capsys.readouterr().out.splitlines() if "<- not finite" in line]
+    assert [line.split(":")[0] for line in marked] == ["row 3"]
+
+
+def test_a_directory_without_an_update_cannot_be_replayed(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "holds no kept update" in capsys.readouterr().err
+
+
+@QWEN
+def test_all_completions_of_a_step_are_kept_on_demand(make_context):
+    context = make_context(NO_KL)
+    run(context, steps=1, table_rows="all")
+    rows = [json.loads(line) for line in (context.directory / "rollouts.jsonl").read_text().splitlines()]
+    assert [row["group"] for row in rows] == [place // 4 for place in range(16)]
+
+
+@QWEN
 def test_too_many_non_finite_updates_in_a_row_end_the_stage(make_context):
     with pytest.raises(StageError, match="2 updates in a row"):
         run(make_context(NotFinite({1, 2})), max_skipped=2)
@@ -247,6 +288,13 @@ def test_a_sampler_with_other_log_probabilities_is_told_of(make_context):
     )
     run(context)
     assert "nats a token away" in context.said[0]
+
+
+@QWEN
+def test_a_sampler_with_the_log_probabilities_of_another_policy_stops_the_stage(make_context):
+    wrong = [Completion("a", (2, 0), (-9.0, -9.0)), Completion("p", (17, 0), (-9.0, -9.0))]
+    with pytest.raises(StageError, match=r"nats a token away from the trainer's \(max_sampler_gap is 0\.5\)"):
+        run(make_context(NO_KL, sampler_object=Scripted(wrong)), max_sampler_gap=0.5)
 
 
 @QWEN

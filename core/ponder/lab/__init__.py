@@ -1,0 +1,1 @@
+"""The reward lab: saved rollouts scored anew, and what that shows of the rewards."""
