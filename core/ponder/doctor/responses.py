@@ -29,11 +29,13 @@ class Written:
 
 def written_responses(example: Example, prefilled: str) -> list[Written]:
     """Right and wrong responses to an example, each behind what the chat template puts into the assistant's mouth."""
-    right = [] if example.answer is None else list(_right(example, example.answer, prefilled))
-    return [*right, *_wrong(prefilled)]
+    own = example.metadata.get("response")
+    shown = [_written("the example's own response", own)] if isinstance(own, str) and own.strip() else []
+    right = [] if example.answer is None else _right(example.answer, prefilled)
+    return [*right, *shown, *_wrong(prefilled)]
 
 
-def _right(example: Example, answer: str, prefilled: str) -> Iterator[Written]:
+def _right(answer: str, prefilled: str) -> Iterator[Written]:
     for language, reasoning in REASONING.items():
         boxed = f"\\boxed{{{answer}}}"
         summary = _SUMMARY[language]
@@ -48,9 +50,6 @@ def _right(example: Example, answer: str, prefilled: str) -> Iterator[Written]:
         yield _written(f"boxed summary, {language}", f"{spaced}\n\n{summary.replace('{answer}', boxed)}")
     yield _written("the bare answer", prefilled + answer)
     yield _written("the bare answer in a box", f"{prefilled}\\boxed{{{answer}}}")
-    response = example.metadata.get("response")
-    if isinstance(response, str) and response.strip():
-        yield _written("the example's own response", response)
 
 
 def _wrong(prefilled: str) -> Iterator[Written]:

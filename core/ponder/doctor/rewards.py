@@ -176,8 +176,10 @@ def _without_spread(marked: Sequence[Marked], reward: str) -> Iterator[Finding]:
     numbers = given - {None}
     if len(given) == 1 and marked:
         score = "abstains on" if not numbers else f"gives {next(iter(numbers))} to"
+        # Without reference answers and responses nothing right can be written, and nonsense deserves nothing.
+        can_tell = any(written.is_right for mark in marked for written in mark.responses) or numbers - {0.0}
         yield Finding(
-            "problem",
+            "problem" if can_tell else "warning",
             f"reward {reward!r} {score} every response, right or wrong, in any usual format: it has no spread, so no group would "
             "have anything to learn from it",
             "does the chat template put the opening tag into the assistant's mouth, or does the reward expect other tags? Look at "

@@ -9,9 +9,10 @@ from ponder.doctor.findings import Check, Finding
 from ponder.doctor.patient import Patient
 from ponder.prompts import render_prompt
 from ponder.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from ponder.types import Message
 
 TAGS: Final = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
-_QUESTION: Final = ({"role": "user", "content": "1 + 1 ="},)
+_QUESTION: Final[tuple[Message, ...]] = ({"role": "user", "content": "1 + 1 ="},)
 
 
 def _has_policy(patient: Patient) -> Hashable | None:
