@@ -30,9 +30,13 @@ class Component(Generic[T]):
 
     def make(self, config: object, **offered: object) -> T:
         """Build from checked options, passing on what `build` asks for and no more."""
-        target = _resolved(self.build)
+        target = self.resolved()
         wanted = inspect.signature(target).parameters
         return target(config, **{name: value for name, value in offered.items() if name in wanted})
+
+    def resolved(self) -> Callable[..., T]:
+        """What `build` calls, imported if it is lazy."""
+        return self.build.load() if isinstance(self.build, _Lazy) else self.build
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,6 @@ def lazy(target: str) -> Callable[..., Any]:
     if target.count(":") != 1:
         raise ValueError(f"lazy() takes 'package.module:Name', not {target!r}")
     return _Lazy(target)
-
-
-def _resolved(build: Callable[..., T]) -> Callable[..., T]:
-    return build.load() if isinstance(build, _Lazy) else build
 
 
 def ref(kind: Kind, *, default: str | Mapping[str, object] | Any | None = MISSING) -> Any:
