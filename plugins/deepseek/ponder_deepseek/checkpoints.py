@@ -89,7 +89,11 @@ def _configuration(directory: Path, settings: dict[str, Any]) -> DeepseekV3Confi
 
 def _tensors(directory: Path, settings: dict[str, Any]) -> StoredTensors:
     quantization = settings.get("quantization_config") or {}
-    block = quantization.get("weight_block_size") or (128, 128)
+    if not isinstance(quantization, dict):
+        raise InputError(f"quantization_config in {directory / 'config.json'} must be an object, not {quantization!r}")
+    block = quantization.get("weight_block_size") or [128, 128]
+    if not (isinstance(block, list) and len(block) == 2 and all(isinstance(size, int) and size > 0 for size in block)):
+        raise InputError(f"weight_block_size in {directory / 'config.json'} must be two numbers above 0, not {block!r}")
     return StoredTensors(directory, block)
 
 

@@ -60,14 +60,17 @@ class Sizes:
         return self.num_hidden_layers - self.first_k_dense_replace
 
 
+MAY_BE_ABSENT: Final = {"vocabulary", "yarn_original_length"}
 MAY_BE_ZERO: Final = {"q_lora_rank", "n_shared_experts", "first_k_dense_replace"}
 
 
 def _check_numbers(sizes: Sizes) -> None:
     for field in dataclasses.fields(Sizes):
         value = getattr(sizes, field.name)
-        if value is None or isinstance(value, bool):
+        if isinstance(value, bool) or (value is None and field.name in MAY_BE_ABSENT):
             continue
+        if value is None:
+            raise ValueError(f"{field.name} must be given")
         if not math.isfinite(value):
             raise ValueError(f"{field.name} must be a finite number, not {value}")
         if value < 0 or (value == 0 and field.name not in MAY_BE_ZERO):
