@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ponder import Component, Policy, hookimpl, lazy, ref
+from ponder_deepseek.sizes import PRESETS, SizeOptions, Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepseekConfig:
-    """A DeepSeek-V3 mixture of experts, made from a preset and initialised at random."""
+class DeepseekConfig(SizeOptions):
+    """A DeepSeek-V3 mixture of experts: new, from a preset and sizes of your own, or with the weights of a checkpoint."""
 
-    preset: Literal["tiny", "mini", "v3_671b"] = "mini"
-    """tiny: for tests. mini: trains in minutes on a CPU. v3_671b: the published sizes, on the meta device (to count, not to run)."""
+    preset: Literal["tiny", "mini", "v2_lite", "v2", "v3_671b"] = "mini"
+    """tiny: for tests. mini: trains in minutes on a CPU. v3_671b, v2, v2_lite: the published sizes (those of V2 in the
+    architecture of V3, whose gate is a sigmoid). What has more than ten billion parameters is made on the meta device: to
+    count, not to run."""
+    path: Path | None = None
+    """Directory of a checkpoint in the released format (safetensors and `config.json`; FP8 weights are dequantised), from
+    which weights, sizes and tokenizer come instead of from a preset. Its own code is never run."""
     corpus: str | None = ref("task", default=None)
     """Task of documents that a byte-pair tokenizer is trained on; without one, every byte is a token."""
     vocab_size: int = 768
@@ -24,7 +31,8 @@ class DeepseekConfig:
     context_length: int | None = None
     """Longest sequence in tokens; the preset's own when absent."""
     init_std: float | None = None
-    """Standard deviation of the initial weights; the preset's own when absent (0.006 for v3_671b, as published)."""
+    """Standard deviation of the initial weights; the preset's own when absent: for the published sizes the report's 0.006,
+    not the 0.02 of the released `config.json`, which is a library's default."""
     bias_update_rate: float = 0.001
     """Gamma of the auxiliary-loss-free balancing (DeepSeek-V3, section 2.1.2), used while pre-training; 0 switches it off."""
 
@@ -33,12 +41,16 @@ class DeepseekConfig:
             raise ValueError(
                 f"vocab_size must be at least 300 (256 bytes and the special tokens), not {self.vocab_size}"
             )
-        if self.context_length is not None and self.context_length < 1:
-            raise ValueError(f"context_length must be at least 1, not {self.context_length}")
         if self.bias_update_rate < 0:
             raise ValueError(f"bias_update_rate must not be negative, not {self.bias_update_rate}")
-        if self.init_std is not None and self.init_std <= 0:
-            raise ValueError(f"init_std must be above 0, not {self.init_std}")
+        sizes = self.sizes()
+        is_plain = self.preset == "mini" and self.corpus is None and sizes == PRESETS[self.preset]
+        if self.path is not None and not is_plain:
+            raise ValueError("path brings sizes and tokenizer of its own: leave out preset, corpus and sizes, or path")
+
+    def sizes(self) -> Sizes:
+        """The sizes of a new model: the preset's, with those that are given in their place."""
+        return self.over(PRESETS[self.preset])
 
 
 @hookimpl

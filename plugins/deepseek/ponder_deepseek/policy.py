@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,17 @@ from ponder import Task
 from ponder.errors import InputError
 from ponder.hf import quiet_files, render_prompt
 from ponder_deepseek import DeepseekConfig
+from ponder_deepseek.checkpoints import load_model
+from ponder_deepseek.counts import parameters
 from ponder_deepseek.decoding import LatentDecoder
 from ponder_deepseek.objective import DeepseekObjective
-from ponder_deepseek.presets import preset
+from ponder_deepseek.presets import configuration
 from ponder_deepseek.tokenizer import CHAT_TEMPLATES, make_tokenizer
 
 CORPUS_DOCUMENTS = 4000
 """Documents that the tokenizer is trained on: enough for a small vocabulary, and read in a moment."""
+LARGEST = 10_000_000_000
+"""Parameters of a new model that is still made in memory, which is 40 GB; a larger one has shapes alone."""
 
 
 class DeepseekPolicy:
@@ -37,8 +42,9 @@ class DeepseekPolicy:
     ) -> None:
         self._config = config
         self.version = 0
-        self.tokenizer = _load_tokenizer(checkpoint) if checkpoint else _new_tokenizer(config, task)
-        self.model = _load_model(checkpoint) if checkpoint else _new_model(config, len(self.tokenizer), seed)
+        source = checkpoint or config.path
+        self.tokenizer = _load_tokenizer(source, config) if source else _new_tokenizer(config, task)
+        self.model = _with_fast_experts(load_model(source) if source else _new_model(config, len(self.tokenizer), seed))
         self.model.eval()
 
     def save(self, directory: Path) -> None:
@@ -69,29 +75,28 @@ def _new_tokenizer(config: DeepseekConfig, task: Callable[[str], Task] | None) -
     return make_tokenizer(texts, config.vocab_size, config.chat_template)
 
 
-def _new_model(config: DeepseekConfig, vocab_size: int, seed: int) -> DeepseekV3ForCausalLM:
-    sizes = preset(config.preset, vocab_size)
-    if config.context_length is not None:
-        sizes.max_position_embeddings = config.context_length
-    if config.init_std is not None:
-        sizes.initializer_range = config.init_std
-    if config.preset == "v3_671b":
+def _new_model(config: DeepseekConfig, tokens: int, seed: int) -> DeepseekV3ForCausalLM:
+    sizes = config.sizes()
+    if parameters(sizes, tokens) > LARGEST:
         with torch.device("meta"):
-            return DeepseekV3ForCausalLM(sizes)
+            return DeepseekV3ForCausalLM(configuration(sizes, tokens))
+    # What can run has a row for each token of its tokenizer.
+    runs = configuration(dataclasses.replace(sizes, vocabulary=None), tokens)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _with_fast_experts(DeepseekV3ForCausalLM(sizes))
+        return DeepseekV3ForCausalLM(runs)
 
 
-def _load_model(checkpoint: Path) -> DeepseekV3ForCausalLM:
-    with quiet_files():
-        return _with_fast_experts(
-            DeepseekV3ForCausalLM.from_pretrained(checkpoint, dtype="auto", local_files_only=True)
+def _load_tokenizer(source: Path, config: DeepseekConfig) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, local_files_only=True, trust_remote_code=False, padding_side="left"
         )
-
-
-def _load_tokenizer(checkpoint: Path) -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"cannot load the tokenizer of {source}: {reason}") from None
+    tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATES[config.chat_template]
+    return tokenizer
 
 
 def _with_fast_experts(model: DeepseekV3ForCausalLM) -> DeepseekV3ForCausalLM:

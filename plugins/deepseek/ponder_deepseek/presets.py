@@ -1,60 +1,92 @@
-"""Sizes, from a test's to the published ones."""
+"""Sizes as the configuration that transformers builds a model from, and back."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import DeepseekV3Config
+
+from ponder_deepseek.sizes import PRESETS, Sizes
+
+SAME_NAMES = (
+    "hidden_size",
+    "intermediate_size",
+    "moe_intermediate_size",
+    "num_hidden_layers",
+    "first_k_dense_replace",
+    "num_attention_heads",
+    "kv_lora_rank",
+    "qk_nope_head_dim",
+    "qk_rope_head_dim",
+    "v_head_dim",
+    "n_routed_experts",
+    "n_shared_experts",
+    "num_experts_per_tok",
+    "n_group",
+    "topk_group",
+    "norm_topk_prob",
+    "routed_scaling_factor",
+    "rms_norm_eps",
+)
 
 
 def preset(name: str, vocab_size: int) -> DeepseekV3Config:
-    """The configuration of a preset; `vocab_size` is the tokenizer's, which `v3_671b` has published and ignores."""
-    if name == "v3_671b":
-        # transformers' defaults are the published sizes; the initial weights of the report are N(0, 0.006^2) (section 4.2).
-        return DeepseekV3Config(initializer_range=0.006)
-    sizes = {"tiny": TINY, "mini": MINI}[name]
-    return DeepseekV3Config(vocab_size=vocab_size, bos_token_id=0, eos_token_id=1, pad_token_id=2, **SMALL, **sizes)
+    """The configuration of a preset; `vocab_size` is the tokenizer's, used where the preset has no vocabulary of its own."""
+    return configuration(PRESETS[name], vocab_size)
 
 
-SMALL = {
-    "num_nextn_predict_layers": 0,
-    "n_group": 1,
-    "topk_group": 1,
-    "n_shared_experts": 1,
-    "first_k_dense_replace": 1,
-    "q_lora_rank": None,
-}
+def configuration(sizes: Sizes, vocab_size: int) -> DeepseekV3Config:
+    """The configuration of these sizes; `vocab_size` is used where they have no vocabulary of their own."""
+    tokens = {"bos_token_id": 0, "eos_token_id": 1} | ({"pad_token_id": 2} if sizes.vocabulary is None else {})
+    return DeepseekV3Config(
+        vocab_size=sizes.vocabulary or vocab_size,
+        q_lora_rank=sizes.q_lora_rank or None,
+        num_key_value_heads=sizes.num_attention_heads,
+        head_dim=sizes.qk_rope_head_dim,
+        num_nextn_predict_layers=0,
+        max_position_embeddings=sizes.context_length,
+        initializer_range=sizes.init_std,
+        rope_parameters=_rope_parameters(sizes),
+        # What transformers takes for granted and vLLM looks for.
+        topk_method="noaux_tc",
+        scoring_func="sigmoid",
+        **tokens,
+        **{name: getattr(sizes, name) for name in SAME_NAMES},
+    )
 
-TINY = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "kv_lora_rank": 16,
-    "qk_nope_head_dim": 16,
-    "qk_rope_head_dim": 8,
-    "head_dim": 8,
-    "v_head_dim": 16,
-    "intermediate_size": 64,
-    "moe_intermediate_size": 16,
-    "n_routed_experts": 4,
-    "num_experts_per_tok": 2,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.08,
-}
 
-MINI = {
-    "hidden_size": 128,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "kv_lora_rank": 64,
-    "qk_nope_head_dim": 16,
-    "qk_rope_head_dim": 16,
-    "head_dim": 16,
-    "v_head_dim": 32,
-    "intermediate_size": 256,
-    "moe_intermediate_size": 64,
-    "n_routed_experts": 8,
-    "num_experts_per_tok": 2,
-    "max_position_embeddings": 512,
-    "initializer_range": 0.05,
-}
+def sizes_of(config: DeepseekV3Config) -> Sizes:
+    """The sizes of a configuration; raises ValueError that begins with the name of one that cannot be."""
+    rope: dict[str, Any] = dict(config.rope_parameters or {})
+    is_yarn = rope.get("rope_type") == "yarn"
+    yarn = {
+        "yarn_factor": rope.get("factor") or 1.0,
+        "yarn_original_length": rope.get("original_max_position_embeddings"),
+        "yarn_beta_fast": rope.get("beta_fast") or 32.0,
+        "yarn_beta_slow": rope.get("beta_slow") or 1.0,
+    }
+    return Sizes(
+        vocabulary=config.vocab_size,
+        q_lora_rank=config.q_lora_rank or 0,
+        rope_theta=rope.get("rope_theta", 10000.0),
+        context_length=config.max_position_embeddings,
+        init_std=config.initializer_range,
+        **(yarn if is_yarn else {}),
+        **{name: getattr(config, name) for name in SAME_NAMES},
+    )
+
+
+def _rope_parameters(sizes: Sizes) -> dict[str, object]:
+    if sizes.yarn_factor == 1:
+        return {"rope_type": "default", "rope_theta": sizes.rope_theta}
+    return {
+        "rope_type": "yarn",
+        "rope_theta": sizes.rope_theta,
+        "factor": sizes.yarn_factor,
+        "original_max_position_embeddings": sizes.yarn_original_length,
+        "beta_fast": sizes.yarn_beta_fast,
+        "beta_slow": sizes.yarn_beta_slow,
+        # Both: the factor is on the attention scores, and cosine and sine stay as they are.
+        "mscale": sizes.yarn_mscale,
+        "mscale_all_dim": sizes.yarn_mscale,
+    }
