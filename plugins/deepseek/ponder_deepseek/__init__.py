@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -27,6 +28,18 @@ class DeepseekConfig:
     """Standard deviation of the initial weights; the preset's own when absent (0.006 for v3_671b, as published)."""
     bias_update_rate: float = 0.001
     """Gamma of the auxiliary-loss-free balancing (DeepSeek-V3, section 2.1.2), used while pre-training; 0 switches it off."""
+    mtp_depth: int | None = None
+    """Modules of multi-token prediction (section 2.2), each predicting one token further ahead; the preset's own when absent: none,
+    and 1 for v3_671b, as published. They read [embedding ; hidden], the order of the released weights (equation 21 has the other),
+    behind the final norm, which the paper leaves open. Pre-training trains them, other stages keep them untouched, and `fast`
+    samplers draft with them: after SFT or RL their guesses are worse, the text is not."""
+    mtp_weight: float = 0.3
+    """Lambda, what the mean of the modules' losses is multiplied by. A module's loss is the sum over the positions whose further
+    token lies in the same document, divided by all next tokens that are predicted: by T, as equation 24 is printed, not T - k."""
+    mtp_final_weight: float = 0.1
+    """Lambda in the last part of a pre-training run."""
+    mtp_switch: float = 10 / 14.8
+    """Share of a pre-training run's tokens after which lambda is the final one; 10 of 14.8 trillion, as published, when absent."""
 
     def __post_init__(self) -> None:
         if self.vocab_size < 300:
@@ -39,6 +52,13 @@ class DeepseekConfig:
             raise ValueError(f"bias_update_rate must not be negative, not {self.bias_update_rate}")
         if self.init_std is not None and self.init_std <= 0:
             raise ValueError(f"init_std must be above 0, not {self.init_std}")
+        if self.mtp_depth is not None and self.mtp_depth < 0:
+            raise ValueError(f"mtp_depth must not be negative, not {self.mtp_depth}")
+        for name in ("mtp_weight", "mtp_final_weight"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} must be 0 (off) or a positive number, not {getattr(self, name)}")
+        if not 0 <= self.mtp_switch <= 1:
+            raise ValueError(f"mtp_switch is a share of the run between 0 and 1, not {self.mtp_switch}")
 
 
 @hookimpl

@@ -7,13 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, DeepseekV3ForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, DeepseekV3Config, PreTrainedTokenizerBase
 
 from ponder import Task
 from ponder.errors import InputError
 from ponder.hf import quiet_files, render_prompt
 from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.decoding import LatentDecoder
+from ponder_deepseek.drafting import MtpDecoder
+from ponder_deepseek.mtp import DeepseekV3ForCausalLM, mtp_modules, stored_depth
 from ponder_deepseek.objective import DeepseekObjective
 from ponder_deepseek.presets import preset
 from ponder_deepseek.tokenizer import CHAT_TEMPLATES, make_tokenizer
@@ -55,6 +57,10 @@ class DeepseekPolicy:
         """Incremental decoding over the latent cache with absorbed projections."""
         return LatentDecoder(self.model)
 
+    def drafting_decoder(self) -> MtpDecoder | None:
+        """The same with guesses by the modules for multi-token prediction; None where the model has none."""
+        return MtpDecoder(self.model) if mtp_modules(self.model) else None
+
 
 def _new_tokenizer(config: DeepseekConfig, task: Callable[[str], Task] | None) -> PreTrainedTokenizerBase:
     if config.corpus is None:
@@ -75,6 +81,8 @@ def _new_model(config: DeepseekConfig, vocab_size: int, seed: int) -> DeepseekV3
         sizes.max_position_embeddings = config.context_length
     if config.init_std is not None:
         sizes.initializer_range = config.init_std
+    if config.mtp_depth is not None:
+        sizes.num_nextn_predict_layers = config.mtp_depth
     if config.preset == "v3_671b":
         with torch.device("meta"):
             return DeepseekV3ForCausalLM(sizes)
@@ -84,9 +92,11 @@ def _new_model(config: DeepseekConfig, vocab_size: int, seed: int) -> DeepseekV3
 
 
 def _load_model(checkpoint: Path) -> DeepseekV3ForCausalLM:
+    sizes = DeepseekV3Config.from_pretrained(checkpoint, local_files_only=True)
+    sizes.num_nextn_predict_layers = stored_depth(checkpoint, sizes)
     with quiet_files():
         return _with_fast_experts(
-            DeepseekV3ForCausalLM.from_pretrained(checkpoint, dtype="auto", local_files_only=True)
+            DeepseekV3ForCausalLM.from_pretrained(checkpoint, config=sizes, dtype="auto", local_files_only=True)
         )
 
 
