@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,8 @@ def active_parameters(model: nn.Module) -> int:
     """Parameters that a token is multiplied with: all but the input embedding and the experts it is not routed to.
 
     A forward pass costs about 2 x this in FLOPs for each token, a forward and backward pass 6 x (Kaplan et al. 2020, section
-    2.1); attention's own products, which grow with the context, are left out.
+    2.1); attention's own products, which grow with the context, are left out. So are layers for multi-token prediction, which
+    stand behind those that the model's own forward pass goes through.
     """
     embedding = model.get_input_embeddings() if isinstance(model, transformers.PreTrainedModel) else None
     left_out = {id(parameter) for parameter in embedding.parameters()} if embedding is not None else set[int]()
@@ -60,9 +62,19 @@ def active_parameters(model: nn.Module) -> int:
         left_out -= {id(parameter) for parameter in head.parameters()}
     counted = 0.0
     for name, parameter in model.named_parameters():
-        if id(parameter) not in left_out:
+        if id(parameter) not in left_out and not is_beyond_forward(name, model):
             counted += parameter.numel() * (_routed_share(model) if ".experts." in name else 1.0)
     return round(counted)
+
+
+def is_beyond_forward(name: str, model: nn.Module) -> bool:
+    """Whether a parameter of this name is of a layer behind the `num_hidden_layers` of the forward pass: multi-token prediction."""
+    layers = getattr(getattr(model, "config", None), "num_hidden_layers", None)
+    place = _LAYER.search(name)
+    return layers is not None and place is not None and int(place[1]) >= layers
+
+
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 
 
 def _routed_share(model: nn.Module) -> float:
@@ -105,6 +117,32 @@ class Decoder(Protocol):
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token to each row: [rows] -> logits [rows, vocab]."""
+        ...
+
+
+class DraftingDecoder(Decoder, Protocol):
+    """A decoder that guesses tokens ahead, of which one pass of the model then tells how many are right: speculative decoding.
+
+    A policy that can has a method `drafting_decoder() -> DraftingDecoder | None`. What a guess is worth decides how fast text is
+    drawn, never which: each token is drawn from the model's own logits.
+    """
+
+    depth: int
+    """How many tokens it guesses at a time, at least 1; `prefill` needs capacity for as many beyond the last token."""
+
+    def draft(self, tokens: Tensor, choose: Callable[[Tensor, int], Tensor]) -> Tensor:
+        """Guess what follows `tokens` [rows], which are drawn but not read yet: [rows, depth].
+
+        `choose` makes guess number 0..depth-1 of each row, [rows], from its logits [rows, vocab].
+        """
+        ...
+
+    def verify(self, tokens: Tensor) -> Tensor:
+        """Read several tokens of each row, [rows, new] -> logits [rows, new, vocab] after each; `keep` must follow."""
+        ...
+
+    def keep(self, counts: Tensor) -> None:
+        """Keep the first `counts` [rows] of the tokens that `verify` has read, 0 included, and forget the others."""
         ...
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ponder.hf import active_parameters
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -55,7 +57,8 @@ class Objective(Protocol):
     """What a policy is pre-trained to do.
 
     A policy that has more to learn than the next token, or something to do between optimizer steps, has a method
-    `objective() -> Objective`. `progress` is the share of the run's tokens that were read before the step.
+    `objective() -> Objective`; making one may open parameters for training, so it comes before the optimizer. `progress` is the
+    share of the run's tokens that were read before the step.
     """
 
     def loss(self, batch: TokenBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
@@ -64,6 +67,10 @@ class Objective(Protocol):
 
     def finish_step(self, progress: float, *, updated: bool) -> dict[str, float]:
         """Called after each step, `updated` or skipped as not finite; returns more metrics of the step."""
+        ...
+
+    def active_parameters(self) -> int:
+        """Parameters that a token of `loss` is multiplied with, as `ponder.hf.active_parameters` counts them."""
         ...
 
 
@@ -82,6 +89,10 @@ class NextToken:
         """See `Objective`."""
         return {}
 
+    def active_parameters(self) -> int:
+        """See `Objective`."""
+        return active_parameters(self._model)
+
 
 def objective_of(policy: Policy) -> Objective:
     """The policy's own objective, or the next token."""
@@ -93,5 +104,9 @@ def objective_of(policy: Policy) -> Objective:
 def next_token_loss(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """Mean cross-entropy in nats over the labels that count."""
     # Padding stands at the end of a row, where causal attention keeps it from the rest: no mask is needed.
-    logits = model(input_ids=batch.inputs, use_cache=False).logits
+    return label_loss(model(input_ids=batch.inputs, use_cache=False).logits, batch)
+
+
+def label_loss(logits: Tensor, batch: TokenBatch) -> Tensor:
+    """The same of logits [rows, length, vocab]."""
     return F.cross_entropy(logits.flatten(0, 1).float(), batch.labels.flatten(), ignore_index=IGNORED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,13 @@ class DeepseekConfig(SizeOptions):
     not the 0.02 of the released `config.json`, which is a library's default."""
     bias_update_rate: float = 0.001
     """Gamma of the auxiliary-loss-free balancing (DeepSeek-V3, section 2.1.2), used while pre-training; 0 switches it off."""
+    mtp_weight: float = 0.3
+    """Lambda, what the mean of the modules' losses is multiplied by. A module's loss is the sum over the positions whose further
+    token lies in the same document, divided by all next tokens that are predicted: by T, as equation 24 is printed, not T - k."""
+    mtp_final_weight: float = 0.1
+    """Lambda in the last part of a pre-training run."""
+    mtp_switch: float = 10 / 14.8
+    """Share of a pre-training run's tokens after which lambda is the final one; 10 of 14.8 trillion, as published, when absent."""
 
     def __post_init__(self) -> None:
         if self.vocab_size < 300:
@@ -43,6 +51,11 @@ class DeepseekConfig(SizeOptions):
             )
         if self.bias_update_rate < 0:
             raise ValueError(f"bias_update_rate must not be negative, not {self.bias_update_rate}")
+        for name in ("mtp_weight", "mtp_final_weight"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name} must be 0 (off) or a positive number, not {getattr(self, name)}")
+        if not 0 <= self.mtp_switch <= 1:
+            raise ValueError(f"mtp_switch is a share of the run between 0 and 1, not {self.mtp_switch}")
         sizes = self.sizes()
         is_plain = self.preset == "mini" and self.corpus is None and sizes == PRESETS[self.preset]
         if self.path is not None and not is_plain:

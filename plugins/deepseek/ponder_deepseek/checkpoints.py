@@ -10,11 +10,12 @@ from typing import Any, Final
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, GenerationConfig
+from transformers import DeepseekV3Config, GenerationConfig
 from transformers.initialization import no_init_weights
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3TopkRouter
 
 from ponder.errors import InputError
+from ponder_deepseek.mtp import DeepseekV3ForCausalLM, stored_depth
 from ponder_deepseek.presets import sizes_of
 from ponder_deepseek.stored import StoredTensors, read_json
 
@@ -26,13 +27,17 @@ SHOWN: Final = 5
 
 
 def load_model(directory: Path) -> DeepseekV3ForCausalLM:
-    """The main model of a checkpoint in evaluation mode; its MTP layers are left out, see `mtp_tensors`.
+    """The model of a checkpoint in evaluation mode, with as many modules for multi-token prediction as are stored.
+
+    They stand behind the main model's layers: `model.layers.61.*` in V3 (README_WEIGHTS), whose copies of embedding and head are
+    passed over.
 
     Raises InputError that names the file, and the tensor where there is one: missing, extra, mis-shaped, truncated, not finite.
     """
     settings = read_json(directory / "config.json")
     config = _configuration(directory, settings)
     stored = _tensors(directory, settings)
+    config.num_nextn_predict_layers = stored_depth(stored.names, config.num_hidden_layers)
     with torch.device("meta"):
         _check(directory, stored, DeepseekV3ForCausalLM(config))
     dtype = config.dtype or stored.dtype("model.embed_tokens.weight")
@@ -48,21 +53,6 @@ def load_model(directory: Path) -> DeepseekV3ForCausalLM:
     if (directory / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(directory)
     return model.eval()
-
-
-def mtp_tensors(directory: Path) -> Iterator[tuple[str, Tensor]]:
-    """Names and values of the tensors of the multi-token prediction layers, in order of their names, one in memory at a time.
-
-    They stand behind the main model's layers: `model.layers.61.*` in V3 (README_WEIGHTS). FP8 is dequantised. Values have the
-    configuration's dtype, the routing bias float32.
-    """
-    settings = read_json(directory / "config.json")
-    config = _configuration(directory, settings)
-    stored = _tensors(directory, settings)
-    for name in sorted(stored.names):
-        if _is_mtp(name, config.num_hidden_layers):
-            is_bias = name.endswith("e_score_correction_bias")
-            yield name, stored.read(name, torch.float32 if is_bias or not config.dtype else config.dtype)
 
 
 def _configuration(directory: Path, settings: dict[str, Any]) -> DeepseekV3Config:

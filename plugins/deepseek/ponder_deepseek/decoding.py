@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from transformers import DeepseekV3ForCausalLM, DynamicCache
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
     DeepseekV3Attention,
+    DeepseekV3DecoderLayer,
     apply_rotary_pos_emb,
     apply_rotary_pos_emb_interleave,
 )
@@ -27,6 +28,11 @@ class LatentDecoder:
 
     def prefill(self, input_ids: Tensor, lengths: Tensor, capacity: int) -> Tensor:
         """Read prompts [rows, longest], right-padded; returns the logits [rows, vocab] after each row's last token."""
+        hidden = self._read_prompts(input_ids, lengths, capacity)
+        return self._model.lm_head(hidden[torch.arange(len(lengths)), lengths - 1])
+
+    def _read_prompts(self, input_ids: Tensor, lengths: Tensor, capacity: int) -> Tensor:
+        """Fill the cache; returns the hidden states [rows, longest, width] behind the final norm."""
         # What is padded stands behind what counts, where causal attention does not look.
         cache = DynamicCache(config=self._model.config)
         hidden = self._model.model(input_ids=input_ids, past_key_values=cache, use_cache=True).last_hidden_state
@@ -39,8 +45,7 @@ class LatentDecoder:
             self._latents.append(room)
         self._lengths = lengths.clone()
         self._widest = longest
-        last = hidden[torch.arange(rows), lengths - 1]
-        return self._model.lm_head(last)
+        return hidden
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order, repeats allowed."""
@@ -50,42 +55,62 @@ class LatentDecoder:
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append one token to each row: [rows] -> logits [rows, vocab]."""
-        model = self._model.model
-        hidden = model.embed_tokens(tokens)
-        rotary = model.rotary_emb(hidden, self._lengths[:, None])
-        self._widest += 1
-        visible = torch.arange(self._widest) <= self._lengths[:, None]
-        places = (torch.arange(len(tokens)), self._lengths)
-        for layer, latent in zip(model.layers, self._latents, strict=True):
-            normed = layer.input_layernorm(hidden)
-            hidden = hidden + self._attend(layer.self_attn, normed, latent, rotary, visible, places)
-            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden)[:, None]).squeeze(1)
+        hidden = self._extend(tokens[:, None])
         self._lengths = self._lengths + 1
-        return self._model.lm_head(model.norm(hidden))
+        return self._model.lm_head(hidden[:, 0])
 
-    def _attend(
-        self,
-        attention: DeepseekV3Attention,
-        hidden: Tensor,
-        latent: Tensor,
-        rotary: tuple[Tensor, Tensor],
-        visible: Tensor,
-        places: tuple[Tensor, Tensor],
-    ) -> Tensor:
-        """Attention of one new token a row, [rows, width] -> [rows, width]; writes the token's latent into the cache."""
-        rank, nope = attention.kv_lora_rank, attention.qk_nope_head_dim
-        up = attention.kv_b_proj.weight.view(attention.num_heads, nope + attention.v_head_dim, rank)
-        query = _query(attention, hidden).view(len(hidden), attention.num_heads, attention.qk_head_dim)
-        compressed, key_rotated = attention.kv_a_proj_with_mqa(hidden).split((rank, attention.qk_rope_head_dim), dim=-1)
-        query_rotated, key_rotated = _rotate(attention, query[..., nope:], key_rotated[:, None], rotary)
-        latent[places] = torch.cat((attention.kv_a_layernorm(compressed), key_rotated[:, 0]), dim=-1)
-        absorbed = torch.einsum("rhn,hnc->rhc", query[..., :nope], up[:, :nope])
-        seen = latent[:, : self._widest]
-        scores = torch.cat((absorbed, query_rotated), dim=-1) @ seen.transpose(1, 2) * attention.scaling
-        weights = scores.float().masked_fill(~visible[:, None], float("-inf")).softmax(-1).to(scores.dtype)
-        context = weights @ seen[..., :rank]
-        heads = torch.einsum("rhc,hvc->rhv", context, up[:, nope:])
-        return F.linear(heads.flatten(1), attention.o_proj.weight, attention.o_proj.bias)
+    def _extend(self, tokens: Tensor) -> Tensor:
+        """Write tokens [rows, new] behind each row's end, which stays where it is; returns their hidden states [rows, new, width]."""
+        model = self._model.model
+        slots = self._lengths[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        self._widest += tokens.shape[1]
+        visible = torch.arange(self._widest, device=tokens.device) <= slots[..., None]
+        hidden = model.embed_tokens(tokens)
+        rotary = model.rotary_emb(hidden, slots)
+        for layer, latent in zip(model.layers[: len(self._latents)], self._latents, strict=True):
+            hidden = read_layer(layer, hidden, latent, rotary, visible, slots)
+        return model.norm(hidden)
+
+
+def read_layer(
+    layer: DeepseekV3DecoderLayer,
+    hidden: Tensor,
+    latent: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    visible: Tensor,
+    slots: Tensor,
+) -> Tensor:
+    """One decoder layer on new tokens, [rows, new, width] -> [rows, new, width]; writes their latents [rows, slots, values] at `slots`.
+
+    `visible` [rows, new, seen] says which of the first slots each token sees.
+    """
+    attended = _attend(layer.self_attn, layer.input_layernorm(hidden), latent, rotary, visible, slots)
+    hidden = hidden + attended
+    return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+
+
+def _attend(
+    attention: DeepseekV3Attention,
+    hidden: Tensor,
+    latent: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    visible: Tensor,
+    slots: Tensor,
+) -> Tensor:
+    rank, nope = attention.kv_lora_rank, attention.qk_nope_head_dim
+    up = attention.kv_b_proj.weight.view(attention.num_heads, nope + attention.v_head_dim, rank)
+    query = _query(attention, hidden).unflatten(-1, (attention.num_heads, attention.qk_head_dim))
+    query_rotated = _rotated(attention, query[..., nope:], rotary)
+    latent[torch.arange(len(hidden), device=hidden.device)[:, None], slots] = latents(attention, hidden, rotary)
+    absorbed = torch.einsum("rthn,hnc->rthc", query[..., :nope], up[:, :nope])
+    seen = latent[:, : visible.shape[-1]]
+    # All heads of all new tokens of a row share its keys: one matrix product.
+    queries = torch.cat((absorbed, query_rotated), dim=-1).flatten(1, 2)
+    scores = (queries @ seen.transpose(1, 2) * attention.scaling).unflatten(1, absorbed.shape[1:3])
+    weights = scores.float().masked_fill(~visible[:, :, None], float("-inf")).softmax(-1).to(scores.dtype)
+    context = (weights.flatten(1, 2) @ seen[..., :rank]).view(absorbed.shape)
+    heads = torch.einsum("rthc,hvc->rthv", context, up[:, nope:])
+    return F.linear(heads.flatten(2), attention.o_proj.weight, attention.o_proj.bias)
 
 
 def _query(attention: DeepseekV3Attention, hidden: Tensor) -> Tensor:
@@ -94,10 +119,15 @@ def _query(attention: DeepseekV3Attention, hidden: Tensor) -> Tensor:
     return attention.q_b_proj(attention.q_a_layernorm(attention.q_a_proj(hidden)))
 
 
-def _rotate(
-    attention: DeepseekV3Attention, query: Tensor, key: Tensor, rotary: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Rotate queries and keys [rows, heads, dims] of one position a row."""
+def latents(attention: DeepseekV3Attention, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """What the cache holds of tokens, [rows, new, values], from the layer's normed hidden states [rows, new, width]."""
+    sizes = (attention.kv_lora_rank, attention.qk_rope_head_dim)
+    compressed, key = attention.kv_a_proj_with_mqa(hidden).split(sizes, dim=-1)
+    key = _rotated(attention, key[:, :, None], rotary)[:, :, 0]
+    return torch.cat((attention.kv_a_layernorm(compressed), key), dim=-1)
+
+
+def _rotated(attention: DeepseekV3Attention, vectors: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Queries or keys [rows, new, heads, dims] at their positions."""
     rotate = apply_rotary_pos_emb_interleave if attention.config.rope_interleave else apply_rotary_pos_emb
-    query, key = rotate(query[:, :, None], key[:, :, None], *rotary)
-    return query.squeeze(2), key.squeeze(2)
+    return rotate(vectors, vectors[:, :, :1], *rotary, unsqueeze_dim=2)[0]

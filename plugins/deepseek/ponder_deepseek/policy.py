@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, DeepseekV3ForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ponder import Task
 from ponder.errors import InputError
@@ -17,6 +17,8 @@ from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.checkpoints import load_model
 from ponder_deepseek.counts import parameters
 from ponder_deepseek.decoding import LatentDecoder
+from ponder_deepseek.drafting import MtpDecoder
+from ponder_deepseek.mtp import DeepseekV3ForCausalLM, mtp_modules
 from ponder_deepseek.objective import DeepseekObjective
 from ponder_deepseek.presets import configuration
 from ponder_deepseek.tokenizer import CHAT_TEMPLATES, make_tokenizer
@@ -60,6 +62,10 @@ class DeepseekPolicy:
     def decoder(self) -> LatentDecoder:
         """Incremental decoding over the latent cache with absorbed projections."""
         return LatentDecoder(self.model)
+
+    def drafting_decoder(self) -> MtpDecoder | None:
+        """The same with guesses by the modules for multi-token prediction; None where the model has none."""
+        return MtpDecoder(self.model) if mtp_modules(self.model) else None
 
 
 def _new_tokenizer(config: DeepseekConfig, task: Callable[[str], Task] | None) -> PreTrainedTokenizerBase:

@@ -40,6 +40,7 @@ class Sizes:
     yarn_beta_fast: float = 32.0
     yarn_beta_slow: float = 1.0
     yarn_mscale: float = 1.0
+    mtp_depth: int = 0
     context_length: int = 512
     init_std: float = 0.006
 
@@ -61,7 +62,7 @@ class Sizes:
 
 
 MAY_BE_ABSENT: Final = {"vocabulary", "yarn_original_length"}
-MAY_BE_ZERO: Final = {"q_lora_rank", "n_shared_experts", "first_k_dense_replace"}
+MAY_BE_ZERO: Final = {"q_lora_rank", "n_shared_experts", "first_k_dense_replace", "mtp_depth"}
 
 
 def _check_numbers(sizes: Sizes) -> None:
@@ -181,6 +182,12 @@ class SizeOptions:
     yarn_mscale: float | None = None
     """m in (0.1 m ln(yarn_factor) + 1)^2, the factor on attention scores: 1 in V3's report and code, 0.707 in V2's."""
 
+    mtp_depth: int | None = None
+    """Modules of multi-token prediction (section 2.2), each predicting one token further ahead; the preset's own when absent: none,
+    and 1 for v3_671b, as published. They read [embedding ; hidden], the order of the released weights (equation 21 has the other),
+    behind the final norm, which the paper leaves open. Pre-training trains them, other stages keep them untouched, and `fast`
+    samplers draft with them: after SFT or RL their guesses are worse, the text is not."""
+
     def over(self, preset: Sizes) -> Sizes:
         """The preset's sizes with those given here in their place.
 
@@ -280,6 +287,7 @@ V3_671B: Final = Sizes(
     num_experts_per_tok=8,
     n_group=8,
     topk_group=4,
+    mtp_depth=1,
     context_length=4096,
 )
 

@@ -10,7 +10,7 @@ from transformers import DeepseekV3ForCausalLM
 
 from ponder.errors import InputError
 from ponder_deepseek import DeepseekConfig
-from ponder_deepseek.checkpoints import load_model, mtp_tensors
+from ponder_deepseek.checkpoints import load_model
 from ponder_deepseek.policy import DeepseekPolicy
 
 EXPERT = "model.layers.1.mlp.experts.2.up_proj.weight"
@@ -171,25 +171,23 @@ def test_fp8_without_its_scales_or_with_wrong_ones_is_named(tmp_path):
         load_model(tmp_path)
 
 
-MTP = {
-    "model.layers.2.eh_proj.weight": torch.rand(32, 64),
-    "model.layers.2.enorm.weight": torch.rand(32),
-    "model.layers.2.hnorm.weight": torch.rand(32),
-    "model.layers.2.shared_head.norm.weight": torch.rand(32),
-    "model.layers.2.mlp.gate.e_score_correction_bias": torch.rand(4),
-}
+def test_modules_for_multi_token_prediction_come_back_with_the_model(tmp_path):
+    policy = DeepseekPolicy(DeepseekConfig(preset="tiny", mtp_depth=1))
+    policy.save(tmp_path)
+    # As in the released weights, which repeat embedding and head with every module.
+    copies = {f"model.layers.2.{name}": torch.rand(4, 4) for name in ("embed_tokens.weight", "shared_head.head.weight")}
+    change(tmp_path, lambda stored: stored.update(copies))
+    loaded = load_model(tmp_path)
+    assert loaded.config.num_nextn_predict_layers == 1
+    assert_equal(policy.model, loaded)
 
 
-def test_mtp_layers_stay_out_of_the_model_and_can_be_had(made, tmp_path):
-    change(tmp_path, lambda stored: stored.update(MTP))
-    assert_equal(made.model, load_model(tmp_path))
-    found = dict(mtp_tensors(tmp_path))
-    assert list(found) == sorted(MTP)
-    assert all(torch.equal(found[name], MTP[name]) for name in MTP)
-
-
-def test_a_checkpoint_without_mtp_layers_has_no_such_tensors(made, tmp_path):
-    assert list(mtp_tensors(tmp_path)) == []
+def test_a_checkpoint_without_the_modules_that_it_promises_loads_without_them(made, tmp_path):
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_nextn_predict_layers": 1}))
+    loaded = load_model(tmp_path)
+    assert loaded.config.num_nextn_predict_layers == 0
+    assert_equal(made.model, loaded)
 
 
 def fail(directory):

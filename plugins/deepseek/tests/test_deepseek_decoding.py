@@ -5,7 +5,7 @@ import torch
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
 from ponder_deepseek.decoding import LatentDecoder
-from ponder_deepseek.presets import SMALL, TINY
+from ponder_deepseek.presets import preset
 
 YARN = {
     "rope_type": "yarn",
@@ -26,7 +26,7 @@ VARIANTS = {
 @pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
 def model(request):
     torch.manual_seed(0)
-    return DeepseekV3ForCausalLM(DeepseekV3Config(vocab_size=50, **{**SMALL, **TINY, **request.param})).eval()
+    return DeepseekV3ForCausalLM(DeepseekV3Config(**{**preset("tiny", 50).to_dict(), **request.param})).eval()
 
 
 def uncached_logits(model, row):

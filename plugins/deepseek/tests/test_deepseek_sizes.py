@@ -20,6 +20,7 @@ from ponder_deepseek.counts import (
     parameters,
     training_operations_per_token,
 )
+from ponder_deepseek.mtp import mtp_modules
 from ponder_deepseek.policy import DeepseekPolicy
 from ponder_deepseek.presets import configuration, preset, sizes_of
 from ponder_deepseek.sizes import PRESETS, TINY, V2, V2_LITE, V3_671B, Sizes
@@ -28,7 +29,9 @@ PUBLISHED = {"v3_671b": 671_026_404_352, "v2": 235_741_434_880, "v2_lite": 15_70
 
 
 def counted(model):
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Parameters of the main model, without the modules for multi-token prediction."""
+    further = sum(parameter.numel() for module in mtp_modules(model) for parameter in module.parameters())
+    return sum(parameter.numel() for parameter in model.parameters()) - further
 
 
 @pytest.mark.parametrize(("name", "number"), PUBLISHED.items())
@@ -40,7 +43,7 @@ def test_the_published_sizes_have_the_published_number_of_parameters(name, numbe
 
 
 def test_the_routing_biases_of_v3_are_buffers_beside_the_parameters():
-    model = DeepseekPolicy(DeepseekConfig(preset="v3_671b")).model
+    model = DeepseekPolicy(DeepseekConfig(preset="v3_671b", mtp_depth=0)).model
     buffers = [buffer.numel() for name, buffer in model.named_buffers() if name.endswith("e_score_correction_bias")]
     assert sum(buffers) == 14_848
 
@@ -126,6 +129,7 @@ GIVEN = {
     "yarn_beta_fast": 16.0,
     "yarn_beta_slow": 2.0,
     "yarn_mscale": 0.707,
+    "mtp_depth": 1,
     "context_length": 500,
     "init_std": 0.03,
 }

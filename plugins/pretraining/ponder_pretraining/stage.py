@@ -14,7 +14,6 @@ from ponder.errors import InputError, StageError
 from ponder.hf import (
     FORWARD_AND_BACKWARD,
     TrainingState,
-    active_parameters,
     adamw,
     clip_gradients,
     render_prompt,
@@ -59,7 +58,7 @@ class Pretrain:
         policy.save(context.directory / "policy")
         metrics = {
             "loss": run.recent_loss,
-            "flops": float(FORWARD_AND_BACKWARD * active_parameters(policy.model) * config.read),
+            "flops": float(FORWARD_AND_BACKWARD * run.objective.active_parameters() * config.read),
         }
         return StageResult(policy=context.directory / "policy", metrics=metrics)
 
@@ -71,8 +70,8 @@ class _Run:
         self._config = config
         self._policy = policy
         betas = (config.beta1, config.beta2)
+        self.objective = objective_of(policy)
         self._optimizer = adamw(policy.model, config.learning_rate, betas, config.weight_decay)
-        self._objective = objective_of(policy)
         self._skipped = 0
         self.recent_loss = math.nan
         self.state = TrainingState(policy, self._optimizer)
@@ -99,7 +98,7 @@ class _Run:
         rate = config.learning_rate * learning_rate_share(step, config)
         set_learning_rate(self._optimizer, rate)
         progress = step / config.steps
-        loss, metrics = self._objective.loss(batch, progress)
+        loss, metrics = self.objective.loss(batch, progress)
         loss.backward()
         norm = clip_gradients(model.parameters(), config.max_grad_norm)
         finite = math.isfinite(norm) and math.isfinite(loss.item())
@@ -108,7 +107,7 @@ class _Run:
             self._optimizer.step()
             self._policy.version += 1
         self._optimizer.zero_grad(set_to_none=True)
-        metrics |= self._objective.finish_step(progress, updated=finite)
+        metrics |= self.objective.finish_step(progress, updated=finite)
         self.recent_loss = metrics["loss"]
         return {"learning_rate": rate, "grad_norm": norm, "skipped": float(not finite), **metrics}
 

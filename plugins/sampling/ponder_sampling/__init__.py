@@ -52,6 +52,10 @@ class FastConfig(SamplingConfig):
 
     max_rows: int = 512
     """Completions decoded at once; more are done in turns. Bounds the memory of the cache."""
+    speculative: bool | None = None
+    """Whether the policy's modules for multi-token prediction guess ahead, so that one pass of the model may yield several tokens
+    (self-speculative decoding). The text is the same: each token is drawn from the model's own distribution, by the same random
+    number as without guesses. When absent: if the policy has such modules, and at most 16 completions are decoded at once."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

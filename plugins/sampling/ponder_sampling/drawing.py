@@ -24,13 +24,12 @@ def row_keys(seed: int, rows: Iterable[tuple[int, int]]) -> Tensor:
     return torch.tensor([derive_seed(seed, example, sample) for example, sample in rows], dtype=torch.int64)
 
 
-def uniforms(keys: Tensor, position: int) -> Tensor:
-    """Uniform float64 numbers in [0, 1), one for each stream of `keys` [rows], at `position` of the streams.
+def uniforms(keys: Tensor, position: int | Tensor) -> Tensor:
+    """Uniform float64 numbers in [0, 1), one for each stream of `keys` [rows], at `position`, one or [rows], of the streams.
 
     Counter-based: number t of a stream is SplitMix64's output t, reached without the ones before it.
     """
-    offset = ((position + 1) * _INCREMENT) & ((1 << 64) - 1)
-    bits = keys + (offset - (1 << 64) if offset >> 63 else offset)
+    bits = keys + (torch.as_tensor(position, device=keys.device) + 1) * _INCREMENT
     bits = (bits ^ _shifted(bits, 30)) * _MIX_1
     bits = (bits ^ _shifted(bits, 27)) * _MIX_2
     bits = bits ^ _shifted(bits, 31)

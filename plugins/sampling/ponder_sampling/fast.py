@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ponder import Policy
-from ponder.hf import Decoder
+from ponder.errors import InputError
+from ponder.hf import Decoder, DraftingDecoder
 from ponder_sampling import FastConfig
+from ponder_sampling.batch import Batch
 from ponder_sampling.chunks import ChunkedSampler
-from ponder_sampling.completions import not_finite, sampling_mode
+from ponder_sampling.completions import sampling_mode
 from ponder_sampling.drawing import draw, uniforms
 from ponder_sampling.prompts import PromptTokens
+from ponder_sampling.speculative import Guesses, SpeculativeRows, decode_ahead
 from ponder_sampling.transformers_decoder import TransformersDecoder
 
-LEAVING_SHARE = 8
-"""Finished rows leave when they are at least one in this many: copying the cache then costs less than decoding them on."""
+SPECULATIVE_ROWS = 16
+"""Up to so many completions at once, a pass of the model takes hardly longer for a few tokens a row than for one."""
+
+
+class Drawn(NamedTuple):
+    """What the rows of a chunk have said so far."""
+
+    tokens: Tensor
+    """[rows, steps]."""
+    logprobs: Tensor
+    """[rows, steps]."""
+    first: int
+    """How many tokens the first row has."""
 
 
 class FastSampler(ChunkedSampler):
@@ -28,33 +41,48 @@ class FastSampler(ChunkedSampler):
 
     def __init__(self, config: FastConfig) -> None:
         super().__init__(config, config.max_rows)
+        self._speculative = config.speculative
+        self._guesses = Guesses()
+
+    def statistics(self) -> dict[str, float]:
+        """Numbers about what was drawn since the last call: `draft_acceptance`, the share of guessed tokens that were right."""
+        guesses, self._guesses = self._guesses, Guesses()
+        return {"draft_acceptance": guesses.right / guesses.made} if guesses.made else {}
 
     def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens and log-probabilities, both [rows, steps], of one completion for each of `prompts`."""
-        batches = deque(self._decode(policy, prompts, keys), maxlen=1)
-        return batches[0].tokens, batches[0].logprobs
+        drawn = deque(self._decode(policy, prompts, keys), maxlen=1)[0]
+        return drawn.tokens, drawn.logprobs
 
     def draw_steps(self, policy: Policy, prompt: PromptTokens, keys: Tensor) -> Iterator[tuple[int, float]]:
         """The same of a single completion, a token at a time."""
-        decoding = self._decode(policy, [prompt], keys)
-        for step in itertools.count():
+        decoding, told = self._decode(policy, [prompt], keys), 0
+        while True:
             with sampling_mode(policy.model):
-                batch = next(decoding, None)
-            if batch is None:
+                drawn = next(decoding, None)
+            if drawn is None:
                 return
-            yield int(batch.tokens[0, step]), float(batch.logprobs[0, step])
+            for step in range(told, drawn.first):
+                yield int(drawn.tokens[0, step]), float(drawn.logprobs[0, step])
+            told = drawn.first
 
-    def _decode(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Iterator[_Batch]:
-        """The batch after each step."""
+    def _decode(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Iterator[Drawn]:
+        """What there is after each pass of the model."""
+        drafting = _drafting_decoder(policy, self._speculative, len(prompts))
+        if drafting is None:
+            return self._decode_singly(policy, prompts, keys)
+        return self._decode_ahead(drafting, policy, prompts, keys)
+
+    def _decode_singly(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Iterator[Drawn]:
         device = policy.model.device
         limits = torch.tensor([prompt.room for prompt in prompts])
-        batch = _Batch.start(keys.to(device), limits.to(device), policy.tokenizer.eos_token_id)
+        batch = Batch.start(keys.to(device), limits.to(device), policy.tokenizer.eos_token_id)
         decoder = _decoder(policy)
         logits = _prefill(decoder, prompts, policy.tokenizer.pad_token_id, device)
         for step in range(int(limits.max())):
             tokens, logprobs = draw(logits, uniforms(batch.keys, step), self.config)
             staying = batch.record(step, tokens, logprobs)
-            yield batch
+            yield Drawn(batch.tokens, batch.logprobs, step + 1)
             if staying is not None:
                 if not len(staying):
                     break
@@ -62,78 +90,46 @@ class FastSampler(ChunkedSampler):
                 tokens = tokens[staying]
             logits = decoder.step(tokens)
 
+    def _decode_ahead(
+        self, decoder: DraftingDecoder, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor
+    ) -> Iterator[Drawn]:
+        device, eos = policy.model.device, policy.tokenizer.eos_token_id
+        limits = torch.tensor([prompt.room for prompt in prompts], device=device)
+        rows = SpeculativeRows.start(keys.to(device), limits, eos, decoder.depth, self._guesses)
+        logits = _prefill(decoder, prompts, policy.tokenizer.pad_token_id, device, decoder.depth)
+        for _ in decode_ahead(decoder, logits, rows, self.config):
+            yield Drawn(rows.tokens, rows.logprobs, int(rows.lengths[0]))
+
 
 def _decoder(policy: Policy) -> Decoder:
     own = getattr(policy, "decoder", None)
     return TransformersDecoder(policy.model) if own is None else own()
 
 
-def _prefill(decoder: Decoder, prompts: Sequence[PromptTokens], pad: int, device: torch.device) -> Tensor:
-    """Read each different prompt once; logits [rows, vocab] for the first token of every row."""
+def _drafting_decoder(policy: Policy, speculative: bool | None, rows: int) -> DraftingDecoder | None:
+    """What guesses ahead, if anything is to."""
+    if speculative is False or (speculative is None and rows > SPECULATIVE_ROWS):
+        return None
+    own = getattr(policy, "drafting_decoder", None)
+    decoder: DraftingDecoder | None = own() if own else None
+    if decoder is None and speculative:
+        raise InputError(
+            "speculative: true, but the policy has no modules for multi-token prediction to guess with: pre-train it with them "
+            "(policy `deepseek`, mtp_depth: 1), or leave `speculative` out, which uses them where they are"
+        )
+    return decoder
+
+
+def _prefill(
+    decoder: Decoder, prompts: Sequence[PromptTokens], pad: int, device: torch.device, beyond: int = 0
+) -> Tensor:
+    """Read each different prompt once; logits [rows, vocab] for the first token of every row. `beyond` tokens may be guessed."""
     places = {token_ids: place for place, token_ids in enumerate(dict.fromkeys(p.token_ids for p in prompts))}
     longest = max(len(token_ids) for token_ids in places)
     padded = [list(token_ids) + [pad] * (longest - len(token_ids)) for token_ids in places]
     lengths = torch.tensor([len(token_ids) for token_ids in places], device=device)
-    capacity = max(prompt.room for prompt in prompts)
+    capacity = max(prompt.room for prompt in prompts) + beyond
     logits = decoder.prefill(torch.tensor(padded, device=device), lengths, capacity)
     rows = torch.tensor([places[prompt.token_ids] for prompt in prompts], device=device)
     decoder.select(rows)
     return logits[rows]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """The rows still being decoded, and what all rows of the chunk have said so far."""
-
-    rows: Tensor
-    """[kept]: which rows of the chunk are being decoded."""
-    open: Tensor
-    """[kept], bool: those of them that have not ended."""
-    keys: Tensor
-    """[kept]: their random streams."""
-    limits: Tensor
-    """[kept]: how many tokens each may have."""
-    deadline: int
-    """The smallest of the limits: a row must not be decoded beyond its own."""
-    eos: int
-    tokens: Tensor
-    """[rows of the chunk, steps]."""
-    logprobs: Tensor
-    """[rows of the chunk, steps]."""
-
-    @classmethod
-    def start(cls, keys: Tensor, limits: Tensor, eos: int) -> _Batch:
-        rows, steps = len(keys), int(limits.max())
-        return cls(
-            rows=torch.arange(rows, device=keys.device),
-            open=torch.ones(rows, dtype=torch.bool, device=keys.device),
-            keys=keys,
-            limits=limits,
-            deadline=int(limits.min()),
-            eos=eos,
-            tokens=torch.full((rows, steps), eos, device=keys.device),
-            logprobs=torch.zeros(rows, steps, device=keys.device),
-        )
-
-    def record(self, step: int, tokens: Tensor, logprobs: Tensor) -> Tensor | None:
-        """Write down a step's tokens; returns which rows [kept] stay when it is time for others to leave, None when it isn't.
-
-        The one synchronisation of a step with the device.
-        """
-        self.tokens[self.rows, step] = tokens
-        self.logprobs[self.rows, step] = logprobs
-        self.open &= (tokens != self.eos) & (self.limits > step + 1)
-        count, is_finite = torch.stack((self.open.sum(), logprobs.isfinite().all())).tolist()
-        if not is_finite:
-            raise not_finite()
-        finished = len(self.rows) - count
-        if finished * LEAVING_SHARE < len(self.rows) and step + 1 < self.deadline:
-            return None
-        return self._keep_open_rows()
-
-    def _keep_open_rows(self) -> Tensor:
-        staying = self.open.nonzero().squeeze(1)
-        self.rows, self.keys, self.limits = self.rows[staying], self.keys[staying], self.limits[staying]
-        self.open = self.open[staying]
-        self.deadline = int(self.limits.min()) if len(staying) else 0
-        return staying

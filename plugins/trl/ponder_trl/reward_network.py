@@ -91,7 +91,9 @@ def make_network(policy: Policy, seed: int) -> PreTrainedModel:
                 f"transformers has no sequence classifier of the architecture {config.model_type!r}, and a reward model is one: "
                 "start from a policy of another architecture"
             ) from error
-    network.base_model.load_state_dict(model.base_model.state_dict())
+    # A policy may have more than the network reads, such as modules for multi-token prediction.
+    wanted = network.base_model.state_dict().keys()
+    network.base_model.load_state_dict({k: v for k, v in model.base_model.state_dict().items() if k in wanted})
     return with_fast_experts(network).to(model.device)
 
 
