@@ -55,7 +55,8 @@ class Objective(Protocol):
     """What a policy is pre-trained to do.
 
     A policy that has more to learn than the next token, or something to do between optimizer steps, has a method
-    `objective() -> Objective`. `progress` is the share of the run's tokens that were read before the step.
+    `objective() -> Objective`. `progress` is the share of the run's tokens that were read before the step. One that trains a mixture
+    of experts may have a method `expert_loads() -> list[list[int]]`: the tokens given to each expert of each layer in the last step.
     """
 
     def loss(self, batch: TokenBatch, progress: float) -> tuple[Tensor, dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +27,14 @@ class DeepseekConfig:
     init_std: float | None = None
     """Standard deviation of the initial weights; the preset's own when absent (0.006 for v3_671b, as published)."""
     bias_update_rate: float = 0.001
-    """Gamma of the auxiliary-loss-free balancing (DeepSeek-V3, section 2.1.2), used while pre-training; 0 switches it off."""
+    """Gamma of the balancing without an auxiliary loss (DeepSeek-V3, section 2.1.2), used while pre-training; 0 switches it off."""
+    bias_update_share: float = 14.3 / 14.8
+    """Share of the pre-training's tokens after which gamma is 0: 14.3 of 14.8 trillion in DeepSeek-V3 (section 4.2)."""
+    balance_loss: Literal["sequence", "batch"] = "sequence"
+    """What the balance loss balances: each packed row by itself (equations 17 to 20), or all rows of a step (section 4.5.3)."""
+    balance_loss_weight: float = 0.0001
+    """Alpha of the balance loss, which is summed over layers, the mean over sequences: 0.0001 in the report (section 4.2), where the
+    released configuration has 0.001; 0 switches it off. With `bias_update_rate: 0` and a larger one, it alone balances."""
 
     def __post_init__(self) -> None:
         if self.vocab_size < 300:
@@ -35,10 +43,17 @@ class DeepseekConfig:
             )
         if self.context_length is not None and self.context_length < 1:
             raise ValueError(f"context_length must be at least 1, not {self.context_length}")
-        if self.bias_update_rate < 0:
-            raise ValueError(f"bias_update_rate must not be negative, not {self.bias_update_rate}")
+        for name in ("bias_update_rate", "balance_loss_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of at least 0, not {getattr(self, name)}")
+        if not 0 <= self.bias_update_share <= 1:
+            raise ValueError(f"bias_update_share is a share between 0 and 1, not {self.bias_update_share}")
         if self.init_std is not None and self.init_std <= 0:
             raise ValueError(f"init_std must be above 0, not {self.init_std}")
+
+    def bias_rate(self, progress: float) -> float:
+        """Gamma when this share of the tokens has been read."""
+        return self.bias_update_rate if progress < self.bias_update_share else 0.0
 
 
 @hookimpl

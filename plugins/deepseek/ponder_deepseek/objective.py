@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import DeepseekV3ForCausalLM
 
-from ponder.hf_pretraining import TokenBatch, next_token_loss
+from ponder.hf_pretraining import NO_DOCUMENT, TokenBatch, next_token_loss
 from ponder_deepseek import DeepseekConfig
-from ponder_deepseek.balancing import RouterBalancer
+from ponder_deepseek.balancing import RouterBalancer, balance_loss
 
 
 class DeepseekObjective:
@@ -15,13 +15,31 @@ class DeepseekObjective:
 
     def __init__(self, model: DeepseekV3ForCausalLM, config: DeepseekConfig) -> None:
         self._model = model
-        self._balancer = RouterBalancer(model, config.bias_update_rate)
+        self._config = config
+        self._balancer = RouterBalancer(model)
 
     def loss(self, batch: TokenBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
-        """The next token's loss."""
-        loss = next_token_loss(self._model, batch)
-        return loss, {"loss": loss.item()}
+        """The next token's loss and the balance loss."""
+        counted = batch.documents.ne(NO_DOCUMENT)
+        with self._balancer.counting(counted) as logits:
+            loss = next_token_loss(self._model, batch)
+        metrics = {"loss": loss.item()}
+        if self._config.balance_loss_weight and logits:
+            balance = self._balance(logits, counted)
+            metrics["balance_loss"] = balance.item()
+            loss = loss + balance
+        return loss, metrics
 
     def finish_step(self, progress: float, *, updated: bool) -> dict[str, float]:
         """Move the routers' biases after an update; the loads of a skipped step are forgotten."""
-        return self._balancer.step() if updated else self._balancer.forget()
+        return self._balancer.step(self._config.bias_rate(progress)) if updated else self._balancer.forget()
+
+    def expert_loads(self) -> list[list[int]]:
+        """See `ponder.hf_pretraining.Objective`."""
+        return self._balancer.loads()
+
+    def _balance(self, logits: list[Tensor], counted: Tensor) -> Tensor:
+        config = self._config
+        chosen = self._model.config.num_experts_per_tok
+        loss = balance_loss(logits, counted, chosen, is_over_batch=config.balance_loss == "batch")
+        return config.balance_loss_weight * loss

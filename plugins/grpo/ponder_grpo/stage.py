@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ponder.hf import FORWARD, TrainingState, active_parameters, adamw, encode_prompt
 from ponder.interfaces import Policy
 from ponder.randomness import derive_seed
+from ponder.tables import Table
 from ponder.types import Example, StageResult
 from ponder_grpo.batch import count_teaching, make_batch
 from ponder_grpo.compute import make_budget
@@ -23,7 +24,7 @@ from ponder_grpo.engine import Counters, Engine
 from ponder_grpo.reference import Reference
 from ponder_grpo.reports import Reporter
 from ponder_grpo.rollouts import Drawer, Drawn
-from ponder_grpo.tables import Table, rows_of
+from ponder_grpo.tables import rows_of
 from ponder_grpo.update import needs_reference
 
 if TYPE_CHECKING:

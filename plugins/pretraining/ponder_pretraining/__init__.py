@@ -40,13 +40,22 @@ class PretrainConfig:
     """Gradients are scaled down to this global norm."""
     max_skipped: int = 5
     """Stop after this many steps in a row whose loss or gradient is not finite; such steps change no weight."""
+    validation: str | None = ref("task", default=None)
+    """Task of documents that are not trained on, whose loss is measured as `validation_loss`; what its pages share with those of
+    `task`, word for word, is reported as `validation_overlap`."""
+    validation_tokens: int = 16384
+    """Tokens of them, in packed rows; fewer when there are no more."""
+    validations: int = 5
+    """How often the loss is measured, evenly over the steps, the last time behind the last one."""
     checkpoint_every: int | None = None
     """Steps between checkpoints; by time, at least every 30 seconds, when absent."""
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "batch_tokens", "sequence_length", "max_skipped"):
+        for name in ("tokens", "batch_tokens", "sequence_length", "max_skipped", "validation_tokens", "validations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.validation == self.task:
+            raise ValueError(f"validation must be another task than the one that is trained on, {self.task!r}")
         if self.batch_tokens < self.sequence_length:
             raise ValueError(
                 f"batch_tokens ({self.batch_tokens}) must hold a row of sequence_length ({self.sequence_length})"
