@@ -56,12 +56,6 @@ class PretrainConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.validation == self.task:
             raise ValueError(f"validation must be another task than the one that is trained on, {self.task!r}")
-        if self.batch_tokens < self.sequence_length:
-            raise ValueError(
-                f"batch_tokens ({self.batch_tokens}) must hold a row of sequence_length ({self.sequence_length})"
-            )
-        if self.sequence_length < 2:
-            raise ValueError("sequence_length must be at least 2: the first token of a row predicts the second")
         for name in ("warmup", "decay", "final_learning_rate", "beta1", "beta2"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
@@ -70,6 +64,15 @@ class PretrainConfig:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.warmup + self.decay > 1:
             raise ValueError(f"warmup ({self.warmup}) and decay ({self.decay}) together exceed the run")
+        self._check_rows()
+
+    def _check_rows(self) -> None:
+        if self.batch_tokens < self.sequence_length:
+            raise ValueError(
+                f"batch_tokens ({self.batch_tokens}) must hold a row of sequence_length ({self.sequence_length})"
+            )
+        if self.sequence_length < 2:
+            raise ValueError("sequence_length must be at least 2: the first token of a row predicts the second")
 
     @property
     def rows(self) -> int:

@@ -52,11 +52,18 @@ class FastConfig(SamplingConfig):
 
     max_rows: int = 512
     """Completions decoded at once; more are done in turns. Bounds the memory of the cache."""
+    record_routing: bool = False
+    """Keep with each completion which experts of a mixture worked on each token, to be replayed or compared with in training
+    (`router_replay` of `grpo` switches it on)."""
+    record_mask: bool = False
+    """Keep with each completion the tokens that top-k and top-p left to draw from (`keep_sampling_mask` of `grpo` switches it on)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.max_rows < 1:
             raise ValueError(f"max_rows must be at least 1, not {self.max_rows}")
+        if self.record_mask and not self.temperature:
+            raise ValueError("record_mask needs a temperature above 0: at 0 nothing is drawn")
 
 
 @hookimpl

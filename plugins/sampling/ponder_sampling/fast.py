@@ -13,10 +13,11 @@ from torch import Tensor
 from ponder import Policy
 from ponder.hf import Decoder
 from ponder_sampling import FastConfig
-from ponder_sampling.chunks import ChunkedSampler
+from ponder_sampling.chunks import ChunkedSampler, Draws
 from ponder_sampling.completions import not_finite, sampling_mode
 from ponder_sampling.drawing import draw, uniforms
 from ponder_sampling.prompts import PromptTokens
+from ponder_sampling.recording import Recorder, recording
 from ponder_sampling.transformers_decoder import TransformersDecoder
 
 LEAVING_SHARE = 8
@@ -28,15 +29,17 @@ class FastSampler(ChunkedSampler):
 
     def __init__(self, config: FastConfig) -> None:
         super().__init__(config, config.max_rows)
+        self._fast = config
 
-    def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and log-probabilities, both [rows, steps], of one completion for each of `prompts`."""
-        batches = deque(self._decode(policy, prompts, keys), maxlen=1)
-        return batches[0].tokens, batches[0].logprobs
+    def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Draws:
+        """One completion for each of `prompts`, with what is to be recorded of it."""
+        with recording(policy, prompts, self._fast) as recorder:
+            [batch] = deque(self._decode(policy, prompts, keys, recorder), maxlen=1)
+        return Draws(batch.tokens, batch.logprobs, recorder)
 
     def draw_steps(self, policy: Policy, prompt: PromptTokens, keys: Tensor) -> Iterator[tuple[int, float]]:
         """The same of a single completion, a token at a time."""
-        decoding = self._decode(policy, [prompt], keys)
+        decoding = self._decode(policy, [prompt], keys, Recorder())
         for step in itertools.count():
             with sampling_mode(policy.model):
                 batch = next(decoding, None)
@@ -44,15 +47,19 @@ class FastSampler(ChunkedSampler):
                 return
             yield int(batch.tokens[0, step]), float(batch.logprobs[0, step])
 
-    def _decode(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Iterator[_Batch]:
+    def _decode(
+        self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor, recorder: Recorder
+    ) -> Iterator[_Batch]:
         """The batch after each step."""
         device = policy.model.device
         limits = torch.tensor([prompt.room for prompt in prompts])
         batch = _Batch.start(keys.to(device), limits.to(device), policy.tokenizer.eos_token_id)
         decoder = _decoder(policy)
         logits = _prefill(decoder, prompts, policy.tokenizer.pad_token_id, device)
+        recorder.note_prompts()
         for step in range(int(limits.max())):
             tokens, logprobs = draw(logits, uniforms(batch.keys, step), self.config)
+            recorder.note_draw(batch.rows, logits, tokens)
             staying = batch.record(step, tokens, logprobs)
             yield batch
             if staying is not None:
@@ -61,6 +68,7 @@ class FastSampler(ChunkedSampler):
                 decoder.select(staying)
                 tokens = tokens[staying]
             logits = decoder.step(tokens)
+            recorder.note_read(batch.rows)
 
 
 def _decoder(policy: Policy) -> Decoder:
