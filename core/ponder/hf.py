@@ -28,24 +28,37 @@ FORWARD_AND_BACKWARD = 6
 """The same when the token is trained on."""
 
 
-def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> Tensor:
+def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0, kept: Tensor | None = None) -> Tensor:
     """Log-probabilities in nats of `tokens` [...] under `logits` [..., vocab] / temperature, in float32.
 
-    Works through the rows in chunks, so that a large vocabulary is never held twice in float32.
+    With `kept` [..., most] they are among these tokens alone, -1 standing where there are fewer. Works through the rows in chunks, so that a large vocabulary is never held twice in float32.
     """
     rows = logits.reshape(-1, logits.shape[-1])
     chosen = tokens.reshape(-1)
+    among = None if kept is None else kept.reshape(len(rows), -1)
     chunk = max(1, LOGPROB_CHUNK // rows.shape[-1])
     parts = [
-        _chosen_logprobs(rows[start : start + chunk], chosen[start : start + chunk], temperature)
+        _chosen_logprobs(
+            rows[start : start + chunk],
+            chosen[start : start + chunk],
+            temperature,
+            None if among is None else among[start : start + chunk],
+        )
         for start in range(0, len(rows), chunk)
     ]
     return (torch.cat(parts) if parts else rows.new_zeros(0)).view(tokens.shape)
 
 
-def _chosen_logprobs(rows: Tensor, chosen: Tensor, temperature: float) -> Tensor:
+def _chosen_logprobs(rows: Tensor, chosen: Tensor, temperature: float, kept: Tensor | None) -> Tensor:
     scaled = rows.float() if temperature == 1.0 else rows.float() / temperature
-    return scaled.gather(1, chosen[:, None]).squeeze(1) - scaled.logsumexp(1)
+    return scaled.gather(1, chosen[:, None]).squeeze(1) - _normalisers(scaled, kept)
+
+
+def _normalisers(scaled: Tensor, kept: Tensor | None) -> Tensor:
+    if kept is None:
+        return scaled.logsumexp(1)
+    kept = kept.to(scaled.device)
+    return scaled.gather(1, kept.clamp(min=0)).masked_fill(kept < 0, float("-inf")).logsumexp(1)
 
 
 def active_parameters(model: nn.Module) -> int:

@@ -58,7 +58,8 @@ class Objective(Protocol):
 
     A policy that has more to learn than the next token, or something to do between optimizer steps, has a method
     `objective() -> Objective`; making one may open parameters for training, so it comes before the optimizer. `progress` is the
-    share of the run's tokens that were read before the step.
+    share of the run's tokens that were read before the step. One that trains a mixture of experts may have a method
+    `expert_loads() -> list[list[int]]`: the tokens given to each expert of each layer in the last step.
     """
 
     def loss(self, batch: TokenBatch, progress: float) -> tuple[Tensor, dict[str, float]]:

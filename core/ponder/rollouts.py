@@ -6,9 +6,10 @@ import base64
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ponder.types import Completion, Example, Rollout
+from ponder.types import Completion, Example, KeptTokens, Rollout, Routing
 
 if TYPE_CHECKING:
     from ponder.rubric import Score
@@ -72,7 +73,30 @@ def _encode_rollout(rollout: Rollout, example: int) -> JsonObject:
         "logprobs": _pack_floats(completion.logprobs),
         "finish_reason": completion.finish_reason,
         "policy_version": completion.policy_version,
+        **({"routing": _encode_routing(completion.routing)} if completion.routing else {}),
+        **({"kept": _encode_kept(completion.kept)} if completion.kept else {}),
     }
+
+
+def _encode_routing(routing: Routing) -> JsonObject:
+    return {**asdict(routing), "experts": base64.b64encode(routing.experts).decode("ascii")}
+
+
+def _decode_routing(value: JsonObject) -> Routing:
+    return Routing(**{**value, "experts": base64.b64decode(value["experts"])})
+
+
+def _encode_kept(kept: KeptTokens) -> JsonObject:
+    return {
+        "counts": _pack("i", kept.counts),
+        "token_ids": _pack("i", kept.token_ids),
+        "logprobs": _pack_floats(kept.logprobs),
+    }
+
+
+def _decode_kept(value: JsonObject) -> KeptTokens:
+    counts, token_ids = (tuple(int(number) for number in _unpack(value[name])) for name in ("counts", "token_ids"))
+    return KeptTokens(counts, token_ids, tuple(_unpack(value["logprobs"])))
 
 
 def _decode_rollout(value: JsonObject, examples: Sequence[Example]) -> Rollout:
@@ -82,6 +106,8 @@ def _decode_rollout(value: JsonObject, examples: Sequence[Example]) -> Rollout:
         tuple(_unpack(value["logprobs"])),
         value["finish_reason"],
         value["policy_version"],
+        _decode_routing(value["routing"]) if "routing" in value else None,
+        _decode_kept(value["kept"]) if "kept" in value else None,
     )
     return Rollout(examples[value["example"]], completion, value["group"])
 

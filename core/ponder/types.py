@@ -35,12 +35,38 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """Which experts of a mixture worked on each token that was read: the prompt's, and the completion's but the last.
+
+    `experts` is [tokens, layers, chosen] in this order, each the number of an expert in `width` bytes, lowest byte first.
+    """
+
+    experts: bytes
+    layers: int
+    chosen: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTokens:
+    """What top-k and top-p left to draw each token of a completion from."""
+
+    counts: Sequence[int]
+    """How many, for each token of the completion."""
+    token_ids: Sequence[int]
+    """Those for the first token, then those for the second, and so on."""
+    logprobs: Sequence[float]
+    """Log of the probability that they had together, in nats, for each token of the completion."""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What a policy said to one prompt.
 
     `text` includes what the chat template put into the assistant's mouth (a prefilled `<think>`); `token_ids` and `logprobs`
     cover the generated tokens alone, the end-of-sequence token included when `finish_reason` is "stop". `logprobs` are in
-    nats, of the untruncated policy at the sampling temperature.
+    nats, of the untruncated policy at the sampling temperature. `routing` and `kept` are there when the sampler was to record them
+    and there was something to record.
     """
 
     text: str
@@ -48,6 +74,8 @@ class Completion:
     logprobs: Sequence[float] = ()
     finish_reason: FinishReason = "stop"
     policy_version: int = 0
+    routing: Routing | None = None
+    kept: KeptTokens | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,14 @@ class DeepseekConfig(SizeOptions):
     """Standard deviation of the initial weights; the preset's own when absent: for the published sizes the report's 0.006,
     not the 0.02 of the released `config.json`, which is a library's default."""
     bias_update_rate: float = 0.001
-    """Gamma of the auxiliary-loss-free balancing (DeepSeek-V3, section 2.1.2), used while pre-training; 0 switches it off."""
+    """Gamma of the balancing without an auxiliary loss (DeepSeek-V3, section 2.1.2), used while pre-training; 0 switches it off."""
+    bias_update_share: float = 14.3 / 14.8
+    """Share of the pre-training's tokens after which gamma is 0: 14.3 of 14.8 trillion in DeepSeek-V3 (section 4.2)."""
+    balance_loss: Literal["sequence", "batch"] = "sequence"
+    """What the balance loss balances: each packed row by itself (equations 17 to 20), or all rows of a step (section 4.5.3)."""
+    balance_loss_weight: float = 0.0001
+    """Alpha of the balance loss, which is summed over layers, the mean over sequences: 0.0001 in the report (section 4.2), where the
+    released configuration has 0.001; 0 switches it off. With `bias_update_rate: 0` and a larger one, it alone balances."""
     mtp_weight: float = 0.3
     """Lambda, what the mean of the modules' losses is multiplied by. A module's loss is the sum over the positions whose further
     token lies in the same document, divided by all next tokens that are predicted: by T, as equation 24 is printed, not T - k."""
@@ -49,8 +56,11 @@ class DeepseekConfig(SizeOptions):
             raise ValueError(
                 f"vocab_size must be at least 300 (256 bytes and the special tokens), not {self.vocab_size}"
             )
-        if self.bias_update_rate < 0:
-            raise ValueError(f"bias_update_rate must not be negative, not {self.bias_update_rate}")
+        for name in ("bias_update_rate", "balance_loss_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of at least 0, not {getattr(self, name)}")
+        if not 0 <= self.bias_update_share <= 1:
+            raise ValueError(f"bias_update_share is a share between 0 and 1, not {self.bias_update_share}")
         for name in ("mtp_weight", "mtp_final_weight"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name} must be 0 (off) or a positive number, not {getattr(self, name)}")
@@ -64,6 +74,10 @@ class DeepseekConfig(SizeOptions):
     def sizes(self) -> Sizes:
         """The sizes of a new model: the preset's, with those that are given in their place."""
         return self.over(PRESETS[self.preset])
+
+    def bias_rate(self, progress: float) -> float:
+        """Gamma when this share of the tokens has been read."""
+        return self.bias_update_rate if progress < self.bias_update_share else 0.0
 
 
 @hookimpl

@@ -21,6 +21,7 @@ from ponder_deepseek.drafting import MtpDecoder
 from ponder_deepseek.mtp import DeepseekV3ForCausalLM, mtp_modules
 from ponder_deepseek.objective import DeepseekObjective
 from ponder_deepseek.presets import configuration
+from ponder_deepseek.routing import DeepseekRouters
 from ponder_deepseek.tokenizer import CHAT_TEMPLATES, make_tokenizer
 
 CORPUS_DOCUMENTS = 4000
@@ -56,8 +57,12 @@ class DeepseekPolicy:
         self.tokenizer.save_pretrained(directory)
 
     def objective(self) -> DeepseekObjective:
-        """What it is pre-trained to do; making one starts to count the experts' loads."""
+        """What it is pre-trained to do."""
         return DeepseekObjective(self.model, self._config)
+
+    def routers(self) -> DeepseekRouters:
+        """Its routers, to be watched, replayed and balanced."""
+        return DeepseekRouters(self.model)
 
     def decoder(self) -> LatentDecoder:
         """Incremental decoding over the latent cache with absorbed projections."""

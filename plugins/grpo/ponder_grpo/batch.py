@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ponder.errors import StageError
 from ponder.hf import encode_prompt
 from ponder.rubric import Score
-from ponder.types import Rollout
+from ponder.types import Rollout, Routing
 from ponder_grpo.advantages import group_advantages, tied_groups
 from ponder_grpo.config import GrpoConfig
 from ponder_grpo.rollouts import check_groups
@@ -62,7 +63,7 @@ def make_batch(
     tied = tied_groups(rewards, groups.counted)
     size = config.group_size
     members = [rollout for group in taken for rollout in groups.rollouts[group * size : (group + 1) * size]]
-    rows = _rows(members, groups.counted[taken].flatten(), advantages[taken].flatten(), tokenizer, size)
+    rows = _rows(members, groups.counted[taken].flatten(), advantages[taken].flatten(), tokenizer, config)
     metrics = {"groups_without_signal": float(tied.double().mean())}
     if config.truncated == "penalise":
         metrics["overlong_penalty"] = float(penalties.mean())
@@ -114,8 +115,9 @@ def _rows(
     counted: Tensor,
     advantages: Tensor,
     tokenizer: PreTrainedTokenizerBase,
-    group_size: int,
+    config: GrpoConfig,
 ) -> list[Row]:
+    group_size = config.group_size
     prompts = [encode_prompt(tokenizer, rollout.example.prompt) for rollout in rollouts[::group_size]]
     return [
         Row(
@@ -124,14 +126,41 @@ def _rows(
             prompt=prompts[index // group_size],
             completion=rollout.completion.token_ids,
             advantage=float(advantages[index]),
-            sampled_logprobs=_sampled_logprobs(rollout),
+            sampled_logprobs=_sampled_logprobs(rollout, config),
+            routing=_routing(rollout, len(prompts[index // group_size]), config),
+            kept=rollout.completion.kept if config.keep_sampling_mask else None,
         )
         for index, rollout in enumerate(rollouts)
         if counted[index]
     ]
 
 
-def _sampled_logprobs(rollout: Rollout) -> Sequence[float] | None:
+def _sampled_logprobs(rollout: Rollout, config: GrpoConfig) -> Sequence[float] | None:
     """None when the sampler gave none; nothing for an empty completion is all there is to give."""
     completion = rollout.completion
-    return completion.logprobs if completion.logprobs or not completion.token_ids else None
+    if not completion.logprobs:
+        return None if completion.token_ids else completion.logprobs
+    if completion.kept is None or not config.keep_sampling_mask:
+        return completion.logprobs
+    # Among the tokens that were kept, each is likelier by what these had together.
+    return [value - kept for value, kept in zip(completion.logprobs, completion.kept.logprobs, strict=True)]
+
+
+def _routing(rollout: Rollout, prompt: int, config: GrpoConfig) -> Routing | None:
+    """The completion's routing, checked against its number of tokens and that of its prompt."""
+    completion, routing = rollout.completion, rollout.completion.routing
+    if not completion.token_ids:
+        return None
+    if routing is None:
+        if config.router_replay:
+            raise StageError(
+                "router_replay: the sampler gave a completion without the experts that worked on its tokens"
+            )
+        return None
+    tokens = prompt + len(completion.token_ids) - 1
+    if len(routing.experts) != tokens * routing.layers * routing.chosen * routing.width:
+        raise StageError(
+            f"the sampler recorded {len(routing.experts)} bytes of experts for {tokens} tokens, {routing.layers} layers, "
+            f"{routing.chosen} experts of {routing.width} bytes each: they are not of this prompt and completion"
+        )
+    return routing

@@ -151,6 +151,15 @@ class GrpoConfig:
     dynamic_sampling: int = 0
     """Draws at most, after a step's first, of further prompts in place of those whose completions all score the same, until
     `prompts_per_step` groups teach something (DAPO, equation 11); 0 learns from what came first."""
+    balance: float = 0.0
+    """Gamma of a mixture's balancing without an auxiliary loss: how far each router's bias moves after an update (0.001 in the
+    pre-training of DeepSeek-V3); 0 leaves the biases alone, as open frameworks do: DeepSeek's choice in reinforcement is not published."""
+    router_replay: bool = False
+    """Whether the experts that worked on each token when it was sampled work on it again in training, weighted by the current
+    router (Keep Routing in DeepSeek-V3.2, section 3.1). The reference policy routes by itself."""
+    keep_sampling_mask: bool = False
+    """Whether probabilities in training, those of the sampler and of the reference included, are among the tokens that the sampler's
+    top-k and top-p had left at that place (Keep Sampling Mask in DeepSeek-V3.2, section 3.1)."""
     language: LanguageChoice = "en"
     """The language whose share of the words is measured as `language_consistency`: `en`, `zh`, or that of each `question`."""
     probes: int = 4
@@ -184,8 +193,7 @@ class GrpoConfig:
             raise ValueError("learning_rate and max_grad_norm must be greater than 0")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must lie in [0, 1), not {list(self.betas)}")
-        if not self.max_sampler_gap > 0:
-            raise ValueError(f"max_sampler_gap must be greater than 0, not {self.max_sampler_gap}")
+        self._check_guards()
         _at_least(self, 16, "micro_batch_tokens")
         if self.checkpoint_every is not None:
             _at_least(self, 1, "checkpoint_every")
@@ -199,6 +207,12 @@ class GrpoConfig:
         self._check_phases()
         if not 0 < self.compute_factor < math.inf:
             raise ValueError(f"compute_factor must be greater than 0, not {self.compute_factor}")
+
+    def _check_guards(self) -> None:
+        if not self.max_sampler_gap > 0:
+            raise ValueError(f"max_sampler_gap must be greater than 0, not {self.max_sampler_gap}")
+        if not 0 <= self.balance < math.inf:
+            raise ValueError(f"balance must be a number of at least 0, not {self.balance}")
 
     def _check_phases(self) -> None:
         for name in self.reward_from:

@@ -44,10 +44,23 @@ class Curriculum:
     def _sampler(self, since: int) -> Sampler:
         limits = {limit.step: limit.max_new_tokens for limit in self._config.length_limits}
         changes = {"max_new_tokens": limits[since]} if since in limits else {}
-        sampler = self._context.sampler(self._config.sampler, **changes)
+        sampler = self._recording(changes)
         if self._config.truncated == "penalise":
             self._check_buffer(length_limit(sampler))
         return sampler
+
+    def _recording(self, changes: dict[str, int]) -> Sampler:
+        """The sampler, which records what training is to replay."""
+        config = self._config
+        switches = {"record_routing": config.router_replay, "record_mask": config.keep_sampling_mask}
+        recorded = {name: True for name, is_wanted in switches.items() if is_wanted}
+        try:
+            return self._context.sampler(config.sampler, **changes, **recorded)
+        except InputError as error:
+            if not recorded:
+                raise
+            wanted = "router_replay" if config.router_replay else "keep_sampling_mask"
+            raise InputError(f"{wanted} needs a sampler that records, such as `fast`: {error}") from error
 
     def _check_buffer(self, limit: int) -> None:
         if limit < self._config.overlong_buffer:

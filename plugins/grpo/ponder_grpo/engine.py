@@ -14,7 +14,8 @@ from ponder.interfaces import Loss, Policy
 from ponder.randomness import derive_seed
 from ponder_grpo.compute import tokens_passed
 from ponder_grpo.config import GrpoConfig
-from ponder_grpo.forward import reader_of
+from ponder_grpo.experts import Experts
+from ponder_grpo.forward import PromptReader, reader_of
 from ponder_grpo.reference import Reference
 from ponder_grpo.rows import Row
 from ponder_grpo.schedule import learning_rate, minibatch_groups
@@ -52,6 +53,8 @@ class Engine:
     temperature: float
     keep_batch: Callable[[Sequence[Row], int], None]
     """Told the rows and the length limit of the first update of a series that is not finite, with the weights as they were."""
+    experts: Experts | None = None
+    """The policy's, when it is a mixture of experts."""
 
     def learn(self, step: int, rows: Sequence[Row], max_tokens: int) -> dict[str, float]:
         """All updates of a step; returns the mean of their metrics. Rows of a group carry the group's place in the step.
@@ -71,7 +74,7 @@ class Engine:
             if learnt:
                 self._spend(FORWARD_AND_BACKWARD, learnt, self.policy)
                 known = batch if update == 0 else [_without_sampled(row) for row in batch]
-                reports.append(self._update(known, max_tokens))
+                reports.append(self._update(known, max_tokens, is_first=update == 0))
         return self._summary(step, reports)
 
     def _with_known_logprobs(self, step: int, rows: Sequence[Row]) -> list[Row]:
@@ -83,7 +86,8 @@ class Engine:
             self.reference.prepare(step)
             if not self.reference.is_current(step):
                 self._spend(FORWARD, rows, self.reference.frozen)
-                known = self.reference.logprobs(rows, self._options)
+                # The reference is a policy of its own, which routes by itself.
+                known = self.reference.logprobs([replace(row, routing=None) for row in rows], self._options)
                 rows = [replace(row, reference_logprobs=known[row.index]) for row in rows]
         return rows
 
@@ -91,7 +95,7 @@ class Engine:
         if all(row.sampled_logprobs is not None for row in rows):
             return [replace(row, old_logprobs=torch.tensor(row.sampled_logprobs, dtype=torch.float32)) for row in rows]
         self._spend(FORWARD, rows, self.policy)
-        known = completion_logprobs(reader_of(self.policy), rows, self._options)
+        known = completion_logprobs(self._reader, rows, self._options)
         return [replace(row, old_logprobs=known[row.index]) for row in rows]
 
     def _spend(self, operations: int, rows: Sequence[Row], policy: Policy) -> None:
@@ -99,10 +103,12 @@ class Engine:
         read = [row for row in rows if row.completion]
         self.counters.flops += operations * active_parameters(policy.model) * tokens_passed(read)
 
-    def _update(self, rows: Sequence[Row], max_tokens: int) -> dict[str, float] | None:
+    def _update(self, rows: Sequence[Row], max_tokens: int, *, is_first: bool) -> dict[str, float] | None:
         """One optimizer update; None, with the weights untouched, when the loss or the gradient is not finite."""
         self.optimizer.zero_grad(set_to_none=True)
-        metrics = accumulate_gradients(reader_of(self.policy), rows, self.loss, max_tokens, self._options)
+        if self.experts is not None:
+            self.experts.take_agreement()
+        metrics = accumulate_gradients(self._reader, rows, self.loss, max_tokens, self._options)
         norm = clip_gradients(self.policy.model.parameters(), self.config.max_grad_norm)
         if not (math.isfinite(metrics["loss"]) and math.isfinite(norm)):
             self._skip(rows, max_tokens)
@@ -112,7 +118,18 @@ class Engine:
         self.optimizer.zero_grad(set_to_none=True)
         self.policy.version += 1
         self.counters.skipped_in_a_row = 0
-        return {**metrics, "grad_norm": norm}
+        return {**metrics, "grad_norm": norm, **self._routed(is_first=is_first)}
+
+    def _routed(self, *, is_first: bool) -> dict[str, float]:
+        """Balance the experts of a mixture after an update; how they were loaded, and before any update how the sampler's agree."""
+        if self.experts is None:
+            return {}
+        loads = self.experts.balancer.step(self.config.balance)
+        return {**loads, **(self.experts.take_agreement() if is_first else {})}
+
+    @property
+    def _reader(self) -> PromptReader:
+        return reader_of(self.policy, self.experts)
 
     def _check_gap(self, gap: float) -> None:
         if gap > self.config.max_sampler_gap:
@@ -124,6 +141,8 @@ class Engine:
 
     def _skip(self, rows: Sequence[Row], max_tokens: int) -> None:
         self.optimizer.zero_grad(set_to_none=True)
+        if self.experts is not None:
+            self.experts.balancer.forget()
         self.counters.skipped_in_a_row += 1
         if self.counters.skipped_in_a_row == 1:
             self.keep_batch(rows, max_tokens)

@@ -10,11 +10,12 @@ from ponder_grpo.config import GrpoConfig
 from ponder_grpo.engine import Counters
 from ponder_grpo.measures import correctness, measure, per_task
 from ponder_grpo.rollouts import Drawn
-from ponder_grpo.tables import Table, all_rows, sample_rows
+from ponder_grpo.tables import all_rows, sample_rows
 
 if TYPE_CHECKING:
     from ponder.context import StageContext
     from ponder.rubric import Rubric
+    from ponder.tables import Table
 
 FINAL_STEPS = 10
 """Steps whose mean the stage's result reports."""

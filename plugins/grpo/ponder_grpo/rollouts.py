@@ -48,7 +48,7 @@ class Drawer:
         started = time.perf_counter()
         rollouts = self._sample(examples, group_size, seed)
         sampled = time.perf_counter()
-        scores = self.rubric.score(rollouts)
+        scores = self.rubric.score([_as_said(rollout) for rollout in rollouts])
         seconds = {"sample": sampled - started, "score": time.perf_counter() - sampled}
         self.journal.append(key, encode_rollouts(rollouts, scores))
         return Drawn(rollouts, scores, seconds)
@@ -75,12 +75,24 @@ class Drawer:
             raise StageError(
                 f"the sampler gave {len(completion.logprobs)} log-probabilities for {len(completion.token_ids)} tokens"
             )
+        if completion.kept and len(completion.kept.counts) != len(completion.token_ids):
+            raise StageError(
+                f"the sampler kept a choice of tokens at {len(completion.kept.counts)} places of {len(completion.token_ids)} tokens"
+            )
         # 0 is also what a sampler gives that does not tell versions apart.
         if completion.policy_version not in (0, self.policy.version):
             raise StageError(
                 f"the sampler answered with the weights of version {completion.policy_version}, but the policy is at "
                 f"{self.policy.version}: a sampler must take over new weights before it samples"
             )
+
+
+def _as_said(rollout: Rollout) -> Rollout:
+    """Without what is recorded for training alone: rewards are computed in other processes."""
+    completion = rollout.completion
+    if completion.routing is None and completion.kept is None:
+        return rollout
+    return replace(rollout, completion=replace(completion, routing=None, kept=None))
 
 
 def check_groups(rollouts: Sequence[Rollout], group_size: int) -> None:

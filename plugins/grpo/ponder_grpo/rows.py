@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ponder.types import KeptTokens, Routing
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -27,6 +29,10 @@ class Row:
     """[tokens], float32; None stands for the current policy's own."""
     reference_logprobs: Tensor | None = None
     """[tokens], float32; None for no reference, or one that equals the old policy."""
+    routing: Routing | None = None
+    """The experts that worked on the prompt and all tokens of the completion but the last; None when they are of no use."""
+    kept: KeptTokens | None = None
+    """The tokens that probabilities are among at each place; None stands for all."""
 
 
 def count_tokens(rows: Iterable[Row]) -> int:
@@ -47,4 +53,14 @@ def pad_values(sequences: Sequence[Tensor], mask: Tensor) -> Tensor:
     """Per-token float32 values [rows, tokens], 0 where `mask` is false."""
     padded = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
     padded[mask] = torch.cat(list(sequences)).to(mask.device) if sequences else padded.new_zeros(0)
+    return padded
+
+
+def pad_kept(kept: Sequence[KeptTokens], length: int) -> Tensor:
+    """Token ids [rows, length, most]: what was kept for each token, -1 where there are fewer."""
+    padded = torch.full((len(kept), length, max((max(of.counts, default=0) for of in kept), default=0)), -1)
+    for row, of in enumerate(kept):
+        counts = torch.tensor(of.counts, dtype=torch.long)
+        places = torch.arange(padded.shape[2]) < counts[:, None]
+        padded[row, : len(counts)][places] = torch.tensor(of.token_ids, dtype=torch.long)
     return padded

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ponder.hf import FORWARD, TrainingState, active_parameters, adamw, encode_prompt
 from ponder.interfaces import Policy
 from ponder.randomness import derive_seed
+from ponder.tables import ExpertLoads, Table
 from ponder.types import Example, StageResult
 from ponder_grpo.batch import count_teaching, make_batch
 from ponder_grpo.compute import make_budget
@@ -20,12 +21,13 @@ from ponder_grpo.config import GrpoConfig
 from ponder_grpo.curriculum import Curriculum, length_limit
 from ponder_grpo.deviations import DEVIATIONS_FILE, report_deviations
 from ponder_grpo.engine import Counters, Engine
+from ponder_grpo.experts import announcement, experts_of
 from ponder_grpo.reference import Reference
 from ponder_grpo.replay import keep_update
 from ponder_grpo.reports import Reporter
 from ponder_grpo.rollouts import Drawer, Drawn
 from ponder_grpo.rows import Row
-from ponder_grpo.tables import Table, rows_of
+from ponder_grpo.tables import rows_of
 from ponder_grpo.update import needs_reference
 
 if TYPE_CHECKING:
@@ -79,6 +81,9 @@ class Training:
         self.budget = make_budget(config, context)
         self.curriculum = Curriculum(config, context)
         self.policy = context.policy(config.policy)
+        self.experts = experts_of(self.policy, config)
+        if self.experts is not None:
+            context.say(announcement(config))
         self.engine = self._make_engine()
         self.counters = self.engine.counters
         self.state = GrpoState(self._training_state(), self.counters)
@@ -86,6 +91,7 @@ class Training:
         tables = context.journal("tables")
         self.probes = Table(context.directory / "probes.jsonl", tables)
         self.rollouts = Table(context.directory / "rollouts.jsonl", tables)
+        self.loads = ExpertLoads(context.directory, tables, config.steps)
         self.reporter = Reporter(config, context, self.counters, self.rollouts)
         if config.preset is not None:
             report_deviations(config, self.engine.loss, self.curriculum.samplers.values[0], context)
@@ -106,6 +112,8 @@ class Training:
         batch = make_batch(drawn.rollouts, drawn.scores, self.policy.tokenizer, config, max_tokens)
         learnt = self.engine.learn(step, batch.rows, max_tokens)
         seconds = {**drawn.seconds, "train": time.perf_counter() - started}
+        if self.experts is not None and learnt["updates"]:
+            self.loads.add(step, self.experts.balancer.loads())
         self.counters.steps_done = step + 1
         metrics = {**batch.metrics, **self._changing(drawn, max_tokens), **learnt, **self._spent()}
         is_last = step == config.steps - 1 or self.is_spent
@@ -188,6 +196,7 @@ class Training:
             seed=context.seed,
             temperature=self.curriculum.temperature,
             keep_batch=self._keep_batch,
+            experts=self.experts,
         )
 
     def _keep_batch(self, rows: Sequence[Row], max_tokens: int) -> None:

@@ -1,41 +1,15 @@
-"""Samples of a run for people to read: JSON Lines files in which every row has a step."""
+"""Samples of a run for people to read."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from ponder.journal import Journal
 from ponder.rollouts import jsonable
 from ponder.text import readable_prompt
 from ponder_grpo.rollouts import Drawn
 
 ROWS_PER_STEP = 4
 """Completions of a step that are kept, one from each of as many groups."""
-
-
-class Table:
-    """A file that is written whole from a journal, so that an interrupted stage neither loses nor repeats a row."""
-
-    def __init__(self, path: Path, journal: Journal) -> None:
-        self.path = path
-        self._journal = journal
-
-    def add(self, step: int, rows: Sequence[Mapping[str, object]]) -> None:
-        """Put the rows of a step into the file."""
-        key = f"{self.path.stem}-{step:08d}"
-        if self._journal.get(key) is None:
-            self._journal.append(key, [{"step": step, **row} for row in rows])
-        self.write()
-
-    def write(self) -> None:
-        """Write the file anew."""
-        journalled = sorted(self._journal.keys())
-        rows = [
-            row for key in journalled if key.startswith(f"{self.path.stem}-") for row in self._journal.get(key) or ()
-        ]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def all_rows(drawn: Drawn) -> list[dict[str, object]]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ponder.hf_routing import unpack_routing
 from ponder.interfaces import Loss
 from ponder.types import LossInputs
-from ponder_grpo.forward import PromptPass, PromptReader
+from ponder_grpo.forward import PromptPass, PromptReader, Recorded
 from ponder_grpo.packing import micro_batches, prompt_chunks
-from ponder_grpo.rows import Row, count_tokens, pad, pad_values
+from ponder_grpo.rows import Row, count_tokens, pad, pad_kept, pad_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,7 @@ def accumulate_gradients(
     gap_tokens = count_tokens(learnt)
     totals: dict[str, Tensor] = {"loss": torch.zeros(())}
     for prompts, batch, places in _passes(read, learnt, options):
-        inputs = _loss_inputs(
-            prompts.logprobs(places, [row.completion for row in batch]), batch, shape, needs_reference(loss)
-        )
+        inputs = _loss_inputs(_logprobs(prompts, batch, places), batch, shape, needs_reference(loss))
         output = loss(inputs)
         output.loss.backward()
         shares = {"loss": output.loss.detach(), **output.metrics, **_sampler_gap(inputs, batch, gap_tokens)}
@@ -74,7 +73,7 @@ def completion_logprobs(read: PromptReader, rows: Sequence[Row], options: PassOp
     """Log-probabilities [tokens] of each row's completion, by the row's index."""
     scored = {row.index: torch.zeros(0) for row in rows}
     for prompts, batch, places in _passes(read, [row for row in rows if row.completion], options):
-        logprobs = prompts.logprobs(places, [row.completion for row in batch])
+        logprobs = _logprobs(prompts, batch, places)
         for row, values in zip(batch, logprobs, strict=True):
             scored[row.index] = values[: len(row.completion)].clone()
     return scored
@@ -87,12 +86,38 @@ def _passes(
     budget = options.micro_batch_tokens
     for chunk in prompt_chunks(rows, budget):
         place_of = {group: place for place, group in enumerate(dict.fromkeys(row.group for row in chunk))}
-        prompt_of = {row.group: row.prompt for row in chunk}
-        prompts = read([prompt_of[group] for group in place_of], options.temperature)
+        first_of = {row.group: row for row in reversed(chunk)}
+        prompts = _read(read, [first_of[group] for group in place_of], options.temperature)
         for indices in micro_batches([len(row.completion) for row in chunk], budget):
             batch = [chunk[index] for index in indices]
             yield prompts, batch, [place_of[row.group] for row in batch]
         prompts.backward()
+
+
+def _read(read: PromptReader, rows: Sequence[Row], temperature: float) -> PromptPass:
+    """The pass over the prompts of rows; a policy's own reader is not asked to know of recorded experts."""
+    prompts = [row.prompt for row in rows]
+    experts = _experts(rows)
+    if experts is None:
+        return read(prompts, temperature)
+    recorded = [of[: len(prompt)] for of, prompt in zip(experts, prompts, strict=True)]
+    return read(prompts, temperature, recorded=recorded)
+
+
+def _logprobs(prompts: PromptPass, batch: Sequence[Row], places: Sequence[int]) -> Tensor:
+    completions = [row.completion for row in batch]
+    kept = [row.kept for row in batch if row.kept is not None]
+    experts = _experts(batch)
+    if experts is None and not kept:
+        return prompts.logprobs(places, completions)
+    longest = max(map(len, completions))
+    return prompts.logprobs(places, completions, Recorded(experts, pad_kept(kept, longest) if kept else None))
+
+
+def _experts(rows: Sequence[Row]) -> list[Tensor] | None:
+    """The experts that were recorded; None when they were not of each of the rows."""
+    experts = [unpack_routing(row.routing) for row in rows if row.routing is not None]
+    return experts if len(experts) == len(rows) else None
 
 
 def _loss_inputs(logprobs: Tensor, batch: Sequence[Row], shape: BatchShape, with_reference: bool) -> LossInputs:

@@ -40,19 +40,22 @@ class PretrainConfig:
     """Gradients are scaled down to this global norm."""
     max_skipped: int = 5
     """Stop after this many steps in a row whose loss or gradient is not finite; such steps change no weight."""
+    validation: str | None = ref("task", default=None)
+    """Task of documents that are not trained on, whose loss is measured as `validation_loss`; what its pages share with those of
+    `task`, word for word, is reported as `validation_overlap`."""
+    validation_tokens: int = 16384
+    """Tokens of them, in packed rows; fewer when there are no more."""
+    validations: int = 5
+    """How often the loss is measured, evenly over the steps, the last time behind the last one."""
     checkpoint_every: int | None = None
     """Steps between checkpoints; by time, at least every 30 seconds, when absent."""
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "batch_tokens", "sequence_length", "max_skipped"):
+        for name in ("tokens", "batch_tokens", "sequence_length", "max_skipped", "validation_tokens", "validations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.batch_tokens < self.sequence_length:
-            raise ValueError(
-                f"batch_tokens ({self.batch_tokens}) must hold a row of sequence_length ({self.sequence_length})"
-            )
-        if self.sequence_length < 2:
-            raise ValueError("sequence_length must be at least 2: the first token of a row predicts the second")
+        if self.validation == self.task:
+            raise ValueError(f"validation must be another task than the one that is trained on, {self.task!r}")
         for name in ("warmup", "decay", "final_learning_rate", "beta1", "beta2"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share between 0 and 1, not {getattr(self, name)}")
@@ -61,6 +64,15 @@ class PretrainConfig:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.warmup + self.decay > 1:
             raise ValueError(f"warmup ({self.warmup}) and decay ({self.decay}) together exceed the run")
+        self._check_rows()
+
+    def _check_rows(self) -> None:
+        if self.batch_tokens < self.sequence_length:
+            raise ValueError(
+                f"batch_tokens ({self.batch_tokens}) must hold a row of sequence_length ({self.sequence_length})"
+            )
+        if self.sequence_length < 2:
+            raise ValueError("sequence_length must be at least 2: the first token of a row predicts the second")
 
     @property
     def rows(self) -> int:

@@ -56,11 +56,20 @@ class FastConfig(SamplingConfig):
     """Whether the policy's modules for multi-token prediction guess ahead, so that one pass of the model may yield several tokens
     (self-speculative decoding). The text is the same: each token is drawn from the model's own distribution, by the same random
     number as without guesses. When absent: if the policy has such modules, and at most 16 completions are decoded at once."""
+    record_routing: bool = False
+    """Keep with each completion which experts of a mixture worked on each token, to be replayed or compared with in training
+    (`router_replay` of `grpo` switches it on)."""
+    record_mask: bool = False
+    """Keep with each completion the tokens that top-k and top-p left to draw from (`keep_sampling_mask` of `grpo` switches it on)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.speculative and (self.record_routing or self.record_mask):
+            raise ValueError("speculative drawing records neither routing nor mask: leave one of them out")
         if self.max_rows < 1:
             raise ValueError(f"max_rows must be at least 1, not {self.max_rows}")
+        if self.record_mask and not self.temperature:
+            raise ValueError("record_mask needs a temperature above 0: at 0 nothing is drawn")
 
 
 @hookimpl

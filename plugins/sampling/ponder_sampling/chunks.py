@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -13,7 +14,17 @@ from ponder_sampling import SamplingConfig
 from ponder_sampling.completions import build_completions, sampling_mode
 from ponder_sampling.drawing import row_keys
 from ponder_sampling.prompts import PromptTokens, read_prompts
+from ponder_sampling.recording import Recorder
 from ponder_sampling.streaming import GrowingText
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """What was drawn for a chunk of rows, and what was recorded of it; tensors are [rows, steps]."""
+
+    tokens: Tensor
+    logprobs: Tensor
+    recorder: Recorder = field(default_factory=Recorder)
 
 
 class ChunkedSampler(ABC):
@@ -42,8 +53,9 @@ class ChunkedSampler(ABC):
             chunk = rows[start : start + self._rows_at_once]
             chunk_prompts = [prompts[example] for example, _ in chunk]
             with sampling_mode(policy.model):
-                tokens, logprobs = self.draw_rows(policy, chunk_prompts, row_keys(seed, chunk))
-            completions += build_completions(policy, chunk_prompts, tokens, logprobs)
+                draws = self.draw_rows(policy, chunk_prompts, row_keys(seed, chunk))
+            made = build_completions(policy, chunk_prompts, draws.tokens, draws.logprobs)
+            completions += draws.recorder.completed(made)
         return [completions[index * n : (index + 1) * n] for index in range(len(prompts))]
 
     def stream(self, policy: Policy, example: Example, seed: int) -> Generator[str, None, Completion]:
@@ -64,8 +76,8 @@ class ChunkedSampler(ABC):
         return completion
 
     @abstractmethod
-    def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and log-probabilities, both [rows, steps], of one completion for each of `prompts`, whose streams are `keys`."""
+    def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Draws:
+        """One completion for each of `prompts`, whose streams are `keys`."""
 
     @abstractmethod
     def draw_steps(self, policy: Policy, prompt: PromptTokens, keys: Tensor) -> Iterator[tuple[int, float]]:

@@ -14,10 +14,11 @@ from ponder.errors import InputError
 from ponder.hf import Decoder, DraftingDecoder
 from ponder_sampling import FastConfig
 from ponder_sampling.batch import Batch
-from ponder_sampling.chunks import ChunkedSampler
+from ponder_sampling.chunks import ChunkedSampler, Draws
 from ponder_sampling.completions import sampling_mode
 from ponder_sampling.drawing import draw, uniforms
 from ponder_sampling.prompts import PromptTokens
+from ponder_sampling.recording import Recorder, recording
 from ponder_sampling.speculative import Guesses, SpeculativeRows, decode_ahead
 from ponder_sampling.transformers_decoder import TransformersDecoder
 
@@ -41,7 +42,7 @@ class FastSampler(ChunkedSampler):
 
     def __init__(self, config: FastConfig) -> None:
         super().__init__(config, config.max_rows)
-        self._speculative = config.speculative
+        self._fast = config
         self._guesses = Guesses()
 
     def statistics(self) -> dict[str, float]:
@@ -49,14 +50,15 @@ class FastSampler(ChunkedSampler):
         guesses, self._guesses = self._guesses, Guesses()
         return {"draft_acceptance": guesses.right / guesses.made} if guesses.made else {}
 
-    def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and log-probabilities, both [rows, steps], of one completion for each of `prompts`."""
-        drawn = deque(self._decode(policy, prompts, keys), maxlen=1)[0]
-        return drawn.tokens, drawn.logprobs
+    def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Draws:
+        """One completion for each of `prompts`, with what is to be recorded of it."""
+        with recording(policy, prompts, self._fast) as recorder:
+            [drawn] = deque(self._decode(policy, prompts, keys, recorder), maxlen=1)
+        return Draws(drawn.tokens, drawn.logprobs, recorder)
 
     def draw_steps(self, policy: Policy, prompt: PromptTokens, keys: Tensor) -> Iterator[tuple[int, float]]:
         """The same of a single completion, a token at a time."""
-        decoding, told = self._decode(policy, [prompt], keys), 0
+        decoding, told = self._decode(policy, [prompt], keys, Recorder()), 0
         while True:
             with sampling_mode(policy.model):
                 drawn = next(decoding, None)
@@ -66,21 +68,29 @@ class FastSampler(ChunkedSampler):
                 yield int(drawn.tokens[0, step]), float(drawn.logprobs[0, step])
             told = drawn.first
 
-    def _decode(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Iterator[Drawn]:
+    def _decode(
+        self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor, recorder: Recorder
+    ) -> Iterator[Drawn]:
         """What there is after each pass of the model."""
-        drafting = _drafting_decoder(policy, self._speculative, len(prompts))
+        # What is recorded is recorded of one token a pass.
+        wanted = False if recorder.is_asked else self._fast.speculative
+        drafting = _drafting_decoder(policy, wanted, len(prompts))
         if drafting is None:
-            return self._decode_singly(policy, prompts, keys)
+            return self._decode_singly(policy, prompts, keys, recorder)
         return self._decode_ahead(drafting, policy, prompts, keys)
 
-    def _decode_singly(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Iterator[Drawn]:
+    def _decode_singly(
+        self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor, recorder: Recorder
+    ) -> Iterator[Drawn]:
         device = policy.model.device
         limits = torch.tensor([prompt.room for prompt in prompts])
         batch = Batch.start(keys.to(device), limits.to(device), policy.tokenizer.eos_token_id)
         decoder = _decoder(policy)
         logits = _prefill(decoder, prompts, policy.tokenizer.pad_token_id, device)
+        recorder.note_prompts()
         for step in range(int(limits.max())):
             tokens, logprobs = draw(logits, uniforms(batch.keys, step), self.config)
+            recorder.note_draw(batch.rows, logits, tokens)
             staying = batch.record(step, tokens, logprobs)
             yield Drawn(batch.tokens, batch.logprobs, step + 1)
             if staying is not None:
@@ -89,6 +99,7 @@ class FastSampler(ChunkedSampler):
                 decoder.select(staying)
                 tokens = tokens[staying]
             logits = decoder.step(tokens)
+            recorder.note_read(batch.rows)
 
     def _decode_ahead(
         self, decoder: DraftingDecoder, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, Sto
 
 from ponder import Policy
 from ponder_sampling import GenerateConfig, SamplingConfig
-from ponder_sampling.chunks import ChunkedSampler
+from ponder_sampling.chunks import ChunkedSampler, Draws
 from ponder_sampling.completions import not_finite, sampling_mode
 from ponder_sampling.drawing import draw, uniforms
 from ponder_sampling.prompts import PromptTokens
@@ -28,11 +28,11 @@ class GenerateSampler(ChunkedSampler):
     def __init__(self, config: GenerateConfig) -> None:
         super().__init__(config, config.batch_size)
 
-    def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and log-probabilities, both [rows, steps], of one completion for each of `prompts`."""
+    def draw_rows(self, policy: Policy, prompts: Sequence[PromptTokens], keys: Tensor) -> Draws:
+        """One completion for each of `prompts`."""
         logprobs: list[Tensor] = []
         tokens = self._generate(policy, prompts, keys, lambda tokens, values: logprobs.append(values))
-        return tokens, torch.stack(logprobs, 1)
+        return Draws(tokens, torch.stack(logprobs, 1))
 
     def draw_steps(self, policy: Policy, prompt: PromptTokens, keys: Tensor) -> Iterator[tuple[int, float]]:
         """The same of a single completion, a token at a time, while `model.generate` runs in a thread."""

@@ -113,6 +113,8 @@ class MiniWebConfig:
     """Terms of the longest sums."""
     held_out_percent: float = 10.0
     """How much of all problems no page states, not even as a step; the same split as in `reasoning_gym`."""
+    split: Literal["train", "held_out"] = "train"
+    """held_out: pages on the held-out problems and nothing else, no small talk, to validate on: none of them is in the train split."""
     textbooks: float = 0.6
     """Share of pages that are textbooks: plain questions, full working. The others are posts in the words of the R1-Zero template."""
     tagged: float = 0.05
@@ -143,6 +145,8 @@ class MiniWebConfig:
     def __post_init__(self) -> None:
         _check_size("documents", self.documents)
         _check_percent(self.held_out_percent)
+        if self.split == "held_out" and not self.held_out_percent:
+            raise ValueError("split: held_out needs a held_out_percent above 0")
         if not 2 <= self.min_terms <= self.max_terms:
             raise ValueError(f"2 <= min_terms <= max_terms is needed, not {self.min_terms} and {self.max_terms}")
         for name in ("textbooks", "tagged", "bare", "tagged_bare", "wrong", "boxed", "general", "helpful"):

@@ -69,7 +69,7 @@ class MiniWeb:
     def page(self, number: int) -> str:
         """Page `number` of the web."""
         rng = random.Random(derive_seed(self._config.seed, "mini_web", number))
-        if rng.random() < self._config.general:
+        if rng.random() < self._config.general and self._config.split == "train":
             return self._small_talk(number, rng)
         problem = self._problem(rng)
         if rng.random() < self._config.textbooks:
@@ -92,9 +92,14 @@ class MiniWeb:
             terms = tuple(rng.randint(0, 9) for _ in range(length))
             signs = tuple(rng.choice((1, -1)) for _ in range(length - 1))
             problem = Sum(terms, signs)
-            # Not even as a step on the way to another problem's answer may a held-out problem be seen.
-            if not any(self._is_held_out(step) for step in problem.working()[:-1]):
+            if self._is_in_split(problem):
                 return problem
+
+    def _is_in_split(self, problem: Sum) -> bool:
+        if self._config.split == "held_out":
+            return self._is_held_out(problem)
+        # Not even as a step on the way to another problem's answer may a held-out problem be seen.
+        return not any(self._is_held_out(step) for step in problem.working()[:-1])
 
     def _is_held_out(self, problem: Sum) -> bool:
         return is_held_out(QUESTION.format(expression=problem.expression), self._config.held_out_percent)

@@ -58,6 +58,13 @@ def test_no_page_states_a_held_out_problem_not_even_as_a_step():
     assert not any(is_held_out(QUESTION.format(expression=expression), 10.0) for expression in stated)
 
 
+def test_the_held_out_split_is_pages_on_held_out_problems_alone():
+    held_out = pages(400, split="held_out", general=0.5)
+    asked = [EXPRESSION.search(page.split("User: ")[-1]).group() for page in held_out]
+    assert all(is_held_out(QUESTION.format(expression=expression), 10.0) for expression in asked)
+    assert not set(held_out) & set(pages(4000, general=0.2))
+
+
 def test_the_web_the_training_problems_and_the_held_out_problems_never_meet():
     def questions(split, seed):
         options = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
@@ -122,6 +129,7 @@ def test_some_bare_answers_are_wrong():
         ({"bare": -1.0}, "bare"),
         ({"chinese": -1.0}, "chinese"),
         ({"held_out_percent": 100.0}, "held_out_percent"),
+        ({"held_out_percent": 0.0, "split": "held_out"}, "held_out_percent"),
     ],
 )
 def test_impossible_options_are_named(options, named):
