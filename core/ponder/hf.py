@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ponder.errors import InputError
+from ponder.footprints import FORWARD as FORWARD
 from ponder.interfaces import Policy
 from ponder.types import Prompt
 
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
 
 LOGPROB_CHUNK = 1 << 22
 """Logits held in float32 at once by `token_logprobs`: 16 MiB."""
-FORWARD = 2
-"""Floating-point operations for each parameter that a token passes through; see `active_parameters`."""
 FORWARD_AND_BACKWARD = 6
-"""The same when the token is trained on."""
+"""Floating-point operations for each parameter that a token which is trained on passes through; see `active_parameters`."""
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
@@ -80,16 +79,20 @@ def active_parameters(model: nn.Module) -> int:
     A forward pass costs about 2 x this in FLOPs for each token, a forward and backward pass 6 x (Kaplan et al. 2020, section
     2.1); attention's own products, which grow with the context, are left out.
     """
+    return round(sum(share * parameter.numel() for parameter, share in active_shares(model)))
+
+
+def active_shares(model: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
+    """Each parameter that a token is multiplied with, and the share of it that it is: less than 1 for routed experts."""
     embedding = model.get_input_embeddings() if isinstance(model, transformers.PreTrainedModel) else None
     left_out = {id(parameter) for parameter in embedding.parameters()} if embedding is not None else set[int]()
     head = model.get_output_embeddings() if isinstance(model, transformers.PreTrainedModel) else None
     if head is not None:
         left_out -= {id(parameter) for parameter in head.parameters()}
-    counted = 0.0
+    routed = _routed_share(model)
     for name, parameter in model.named_parameters():
         if id(parameter) not in left_out:
-            counted += parameter.numel() * (_routed_share(model) if ".experts." in name else 1.0)
-    return round(counted)
+            yield parameter, routed if ".experts." in name else 1.0
 
 
 def _routed_share(model: nn.Module) -> float:

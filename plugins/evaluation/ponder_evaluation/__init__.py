@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ponder import EARLIER, Component, Stage, hookimpl, lazy, ref, refs
 from ponder.text import FormatStyle, LanguageChoice
+from ponder.workloads import Workload, examples_of
+
+if TYPE_CHECKING:
+    from ponder.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,11 @@ class EvaluateConfig:
         return (
             f"{problems} of {self.task} x {self.samples} samples, {self.examples_per_chunk} problems at a time{shots}"
         )
+
+    def workload(self, recipe: Recipe) -> Workload:
+        """The completions at their longest, for planning."""
+        problems = self.max_examples or examples_of(recipe, self.task)
+        return Workload.sampling(recipe, self.sampler, problems and problems * self.samples)
 
 
 @dataclass(frozen=True, kw_only=True)

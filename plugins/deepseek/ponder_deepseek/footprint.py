@@ -1,0 +1,23 @@
+"""What a policy of this plugin holds and computes, without its weights."""
+
+from __future__ import annotations
+
+from ponder.hf_plan import ModelFootprint
+from ponder_deepseek import DeepseekConfig
+from ponder_deepseek.presets import preset
+from ponder_deepseek.tokenizer import make_tokenizer
+
+
+def footprint(config: DeepseekConfig) -> ModelFootprint:
+    """The footprint of the model that the options describe."""
+    sizes = preset(config.preset, _vocabulary(config))
+    if config.context_length is not None:
+        sizes.max_position_embeddings = config.context_length
+    return ModelFootprint(sizes)
+
+
+def _vocabulary(config: DeepseekConfig) -> int:
+    """Tokens: of a corpus, which is not read for this, the most that it may teach."""
+    if config.corpus is not None:
+        return config.vocab_size
+    return len(make_tokenizer((), config.vocab_size, config.chat_template))
