@@ -118,9 +118,7 @@ def _workload(recipe: Recipe, entry: Entry) -> Workload:
     return workload
 
 
-def _policy_figures(
-    name: str, footprint: Footprint, fleet: Fleet, stages: Sequence[StageFigures]
-) -> PolicyFigures:
+def _policy_figures(name: str, footprint: Footprint, fleet: Fleet, stages: Sequence[StageFigures]) -> PolicyFigures:
     steps = [stage.step for stage in stages if stage.step is not None]
     step = max(steps, key=lambda step: step.memory.peak, default=None)
     memory = dict(_by_precision(footprint, fleet, step)) if step else {}

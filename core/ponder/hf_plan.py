@@ -100,7 +100,8 @@ def _attention(config: PreTrainedConfig) -> Iterator[Attention]:
     else:
         key = value = getattr(config, "head_dim", None) or config.hidden_size // heads
         cached = 2 * value * (getattr(config, "num_key_value_heads", None) or heads)
-    types = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    usual = "sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"
+    types = getattr(config, "layer_types", None) or [usual] * config.num_hidden_layers
     for kind, layers in Counter(types).items():
         window = config.sliding_window if kind == "sliding_attention" else None
         if kind in ("full_attention", "sliding_attention"):

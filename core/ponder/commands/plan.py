@@ -34,7 +34,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--precision", help="float32, bfloat16 or fp8 (default: bfloat16, on cores float32)")
     share = "share of the GPU's peak that {} reaches (default: what DeepSeek reached on an H800)"
     parser.add_argument("--utilisation", metavar="SHARE", type=_positive(float, 1), help=share.format("training"))
-    parser.add_argument("--sampling-utilisation", metavar="SHARE", type=_positive(float, 1), help=share.format("sampling"))
+    parser.add_argument(
+        "--sampling-utilisation", metavar="SHARE", type=_positive(float, 1), help=share.format("sampling")
+    )
     tokens = "tokens that a stage trains on, where only its data can tell; may be given several times"
     parser.add_argument("--tokens", metavar="STAGE=N", action="append", default=[], help=tokens)
     parser.set_defaults(command=command)

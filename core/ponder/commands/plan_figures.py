@@ -54,8 +54,8 @@ def as_json(figures: Figures) -> dict[str, Any]:
 
 def stage_json(stage: StageFigures) -> dict[str, Any]:
     """A stage's figures as plain data."""
-    step = {"step": {"rows": stage.step.rows, "length": stage.step.length, **asdict(stage.step.memory)}}
-    return {**asdict(stage.cost), "is_bound": stage.is_bound, **(step if stage.step else {"step": None})}
+    step = stage.step and {"rows": stage.step.rows, "length": stage.step.length, **asdict(stage.step.memory)}
+    return {**asdict(stage.cost), "is_bound": stage.is_bound, "step": step}
 
 
 def _sizes(figures: Figures) -> Table:
@@ -151,8 +151,10 @@ def _run(run: TrainingRun) -> Table:
     table.title = f"{run.title} as published ({run.source})"
     for phase in run.phases:
         hours = phase.hours_by_throughput
+        rate = phase.hours_per_token
+        by = "" if rate is None else f", {rate * 1e9:.0f}K H800 hours a trillion tokens"
         table.add_row(
-            phase.name if phase.hours_per_token is None else f"{phase.name}, {phase.hours_per_token * 1e9:.0f}K H800 hours a trillion tokens",
+            f"{phase.name}{by}",
             "" if phase.tokens is None else _count(round(phase.tokens)),
             _beside(_hours(hours), _hours(phase.gpu_hours)),
             _beside(_dollars(hours * run.price), phase.cost),

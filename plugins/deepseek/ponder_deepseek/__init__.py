@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ponder import Component, Policy, hookimpl, lazy, ref
+from ponder import Component, Policy, hookimpl, lazy, passthrough, ref
 
 if TYPE_CHECKING:
     from ponder.footprints import Footprint
+
+LORA_OWNED: Final = ("task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_type", "auto_mapping")
+"""Keys of peft's LoraConfig that a recipe cannot set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,10 @@ class DeepseekConfig:
     """Standard deviation of the initial weights; the preset's own when absent (0.006 for v3_671b, as published)."""
     bias_update_rate: float = 0.001
     """Gamma of the auxiliary-loss-free balancing (DeepSeek-V3, section 2.1.2), used while pre-training; 0 switches it off."""
+    lora: dict[str, Any] = passthrough("peft:LoraConfig", owned=LORA_OWNED)
+    """Train low-rank adapters instead of the weights, with options of peft such as {r: 8, lora_alpha: 16}; none when empty. On the
+    routed experts unless `target_modules` or `target_parameters` name others. A new model is pre-trained whole: stages that start
+    from an earlier one have adapters, and save them merged. GRPO's reference is then the model without them, if never refreshed."""
 
     def __post_init__(self) -> None:
         if self.vocab_size < 300:

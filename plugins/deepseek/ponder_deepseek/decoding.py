@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import DeepseekV3ForCausalLM, DynamicCache
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
     DeepseekV3Attention,
     apply_rotary_pos_emb,
     apply_rotary_pos_emb_interleave,
 )
+
+from ponder.hf_lora import whole_weight
 
 
 class LatentDecoder:
@@ -74,7 +75,7 @@ class LatentDecoder:
     ) -> Tensor:
         """Attention of one new token a row, [rows, width] -> [rows, width]; writes the token's latent into the cache."""
         rank, nope = attention.kv_lora_rank, attention.qk_nope_head_dim
-        up = attention.kv_b_proj.weight.view(attention.num_heads, nope + attention.v_head_dim, rank)
+        up = whole_weight(attention.kv_b_proj).view(attention.num_heads, nope + attention.v_head_dim, rank)
         query = _query(attention, hidden).view(len(hidden), attention.num_heads, attention.qk_head_dim)
         compressed, key_rotated = attention.kv_a_proj_with_mqa(hidden).split((rank, attention.qk_rope_head_dim), dim=-1)
         query_rotated, key_rotated = _rotate(attention, query[..., nope:], key_rotated[:, None], rotary)
@@ -85,7 +86,7 @@ class LatentDecoder:
         weights = scores.float().masked_fill(~visible[:, None], float("-inf")).softmax(-1).to(scores.dtype)
         context = weights @ seen[..., :rank]
         heads = torch.einsum("rhc,hvc->rhv", context, up[:, nope:])
-        return F.linear(heads.flatten(1), attention.o_proj.weight, attention.o_proj.bias)
+        return attention.o_proj(heads.flatten(1))
 
 
 def _query(attention: DeepseekV3Attention, hidden: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ponder.hf_plan import ModelFootprint
 from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.presets import preset
+from ponder_deepseek.targets import with_targets
 from ponder_deepseek.tokenizer import make_tokenizer
 
 
@@ -13,7 +14,11 @@ def footprint(config: DeepseekConfig) -> ModelFootprint:
     sizes = preset(config.preset, _vocabulary(config))
     if config.context_length is not None:
         sizes.max_position_embeddings = config.context_length
-    return ModelFootprint(sizes)
+    if not config.lora:
+        return ModelFootprint(sizes)
+    from ponder.hf_lora import Adapters
+
+    return ModelFootprint(sizes, lambda model: Adapters(model, with_targets(config.lora)))
 
 
 def _vocabulary(config: DeepseekConfig) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import AutoTokenizer, DeepseekV3ForCausalLM, PreTrainedTokenizerBase
@@ -16,7 +18,11 @@ from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.decoding import LatentDecoder
 from ponder_deepseek.objective import DeepseekObjective
 from ponder_deepseek.presets import preset
+from ponder_deepseek.targets import with_targets
 from ponder_deepseek.tokenizer import CHAT_TEMPLATES, make_tokenizer
+
+if TYPE_CHECKING:
+    from ponder.hf_lora import Adapters
 
 CORPUS_DOCUMENTS = 4000
 """Documents that the tokenizer is trained on: enough for a small vocabulary, and read in a moment."""
@@ -39,13 +45,19 @@ class DeepseekPolicy:
         self.version = 0
         self.tokenizer = _load_tokenizer(checkpoint) if checkpoint else _new_tokenizer(config, task)
         self.model = _load_model(checkpoint) if checkpoint else _new_model(config, len(self.tokenizer), seed)
+        # Random weights are not worth keeping: what starts from them is trained whole.
+        self._adapters = _adapters(config, self.model, seed) if checkpoint else None
         self.model.eval()
 
     def save(self, directory: Path) -> None:
-        """Write safetensors, tokenizer and chat template, loadable by plain transformers."""
+        """Write safetensors, adapters merged, tokenizer and chat template, loadable by plain transformers."""
         with quiet_files():
-            self.model.save_pretrained(directory)
+            (self._adapters.merged() if self._adapters else self.model).save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
+
+    def without_adapters(self) -> AbstractContextManager[None] | None:
+        """Has the model compute as it did before it was given adapters; None when it has none."""
+        return self._adapters.left_out() if self._adapters else None
 
     def objective(self) -> DeepseekObjective:
         """What it is pre-trained to do; making one starts to count the experts' loads."""
@@ -54,6 +66,14 @@ class DeepseekPolicy:
     def decoder(self) -> LatentDecoder:
         """Incremental decoding over the latent cache with absorbed projections."""
         return LatentDecoder(self.model)
+
+
+def _adapters(config: DeepseekConfig, model: DeepseekV3ForCausalLM, seed: int) -> Adapters | None:
+    if not config.lora:
+        return None
+    from ponder.hf_lora import Adapters
+
+    return Adapters(model, with_targets(config.lora), seed)
 
 
 def _new_tokenizer(config: DeepseekConfig, task: Callable[[str], Task] | None) -> PreTrainedTokenizerBase:

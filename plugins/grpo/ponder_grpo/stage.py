@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ponder.hf import FORWARD, TrainingState, active_parameters, adamw, encode_prompt
-from ponder.interfaces import Policy
 from ponder.randomness import derive_seed
 from ponder.types import Example, StageResult
 from ponder_grpo.batch import count_teaching, make_batch
@@ -20,7 +19,7 @@ from ponder_grpo.config import GrpoConfig
 from ponder_grpo.curriculum import Curriculum, length_limit
 from ponder_grpo.deviations import DEVIATIONS_FILE, report_deviations
 from ponder_grpo.engine import Counters, Engine
-from ponder_grpo.reference import Reference
+from ponder_grpo.reference import make_reference
 from ponder_grpo.reports import Reporter
 from ponder_grpo.rollouts import Drawer, Drawn
 from ponder_grpo.tables import Table, rows_of
@@ -180,16 +179,12 @@ class Training:
             policy=self.policy,
             optimizer=adamw(self.policy.model, config.learning_rate, config.betas, config.weight_decay),
             loss=loss,
-            reference=self._make_reference() if needs_reference(loss) else None,
+            reference=make_reference(self.policy, config, context.policy) if needs_reference(loss) else None,
             config=config,
             counters=Counters(),
             seed=context.seed,
             temperature=self.curriculum.temperature,
         )
-
-    def _make_reference(self) -> Reference:
-        frozen: Policy = self.context.policy(self.config.reference or self.config.policy)
-        return Reference(frozen, self.policy, self.config)
 
     def _training_state(self) -> TrainingState:
         reference = self.engine.reference
