@@ -20,8 +20,6 @@ from transformers import PreTrainedModel
 from ponder.errors import InputError
 
 _NAME: Final = "default"
-_PARTS: Final = 3
-"""How much of a weight's name tells it from others: `mlp.experts.down_proj`."""
 
 
 class Adapters:
@@ -75,8 +73,7 @@ def _check_targets(model: PreTrainedModel, options: Mapping[str, Any]) -> None:
         # A string is a regular expression, or all-linear: peft itself says when it fits nothing.
         for target in [] if isinstance(targets, str) else targets:
             if not any(name == target or name.endswith(f".{target}") for name in known):
-                ends = sorted({".".join(name.removesuffix(".weight").split(".")[-_PARTS:]) for name in known})
-                there = sorted({end for end in map(_without_place, ends)})
+                there = sorted(set(map(_without_place, known)))
                 raise InputError(
                     f"lora.{option}: nothing in the model is called {target!r}; there are {', '.join(there)}"
                 )
