@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,10 @@ def _footprints(recipe: Recipe) -> tuple[dict[str, Footprint], dict[str, str]]:
     for name, entry in recipe.policies.items():
         if hasattr(entry.config, "footprint"):
             try:
-                footprints[name] = entry.config.footprint()
+                footprint = entry.config.footprint()
+                # What cannot be counted is found here, rather than in the middle of a stage's figures.
+                assert footprint.sizes
+                footprints[name] = footprint
             except InputError as error:
                 unknown[name] = str(error)
     return footprints, unknown
@@ -105,12 +109,16 @@ def _stage_figures(
     workload = _workload(recipe, stage.entry)
     if name in tokens:
         workload = replace(workload, trained=tokens[name])
-    step = None
-    if workload.pass_tokens:
-        length = min(workload.length or footprint.sizes.context, workload.pass_tokens)
-        rows = workload.pass_tokens // length
-        step = StepFigures(name, rows, length, training_memory(footprint, fleet, rows, length))
+    step = _step(name, footprint, workload, fleet) if workload.pass_tokens else None
     return StageFigures(name, stage.is_cached, cost(footprint.sizes, workload, fleet), workload.is_bound, step)
+
+
+def _step(stage: str, footprint: Footprint, workload: Workload, fleet: Fleet) -> StepFigures | None:
+    length = min(workload.length or footprint.sizes.context, workload.pass_tokens)
+    rows = workload.pass_tokens // length
+    with suppress(InputError):
+        return StepFigures(stage, rows, length, training_memory(footprint, fleet, rows, length))
+    return None
 
 
 def _workload(recipe: Recipe, entry: Entry) -> Workload:

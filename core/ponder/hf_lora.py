@@ -49,7 +49,8 @@ class Adapters:
 
 def whole_weight(module: nn.Module) -> Tensor:
     """A linear module's weight [out, in], with what active adapters add to it."""
-    weight: Tensor = module.weight
+    weight = module.weight
+    assert isinstance(weight, Tensor)
     if isinstance(module, LoraLayer) and not module.disable_adapters:
         for name in module.active_adapters:
             weight = weight + module.get_delta_weight(name)

@@ -12,9 +12,11 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from ponder.errors import InputError
 from ponder.footprints import Attention, Kernels, Sizes, StepMemory
 from ponder.hf import active_shares
 from ponder.hf_trace import step_memory
+from ponder.published import COMPARED_LENGTH
 
 _TRACED_WHOLE: Final = 4
 """Layers up to which a model is traced whole; of more, one or two of each kind are, and the rest is added up."""
@@ -49,7 +51,11 @@ class ModelFootprint:
 
     def _traced(self, rows: int, length: int, dtype: torch.dtype, kernels: Kernels) -> StepMemory:
         def traced(kept: Mapping[_Kind, int]) -> StepMemory:
-            return step_memory(_shortened(self._model, kept).to(dtype), rows, length, kernels)
+            try:
+                return step_memory(_shortened(self._model, kept).to(dtype), rows, length, kernels)
+            except (RuntimeError, NotImplementedError) as error:
+                name = type(self._model).__name__
+                raise InputError(f"{name} computes by what its tensors hold, and cannot be traced: {error}") from error
 
         kinds = Counter(_kind(layer) for layer in _layers(self._model)[1])
         if sum(kinds.values()) <= _TRACED_WHOLE:
@@ -87,13 +93,15 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
         multiplied=round(sum(count for _, count in matrices)),
         multiplied_trainable=round(sum(count for parameter, count in matrices if parameter.requires_grad)),
         attention=tuple(_attention(model.config)),
-        context=int(model.config.max_position_embeddings),
+        context=getattr(model.config, "max_position_embeddings", None) or COMPARED_LENGTH,
     )
 
 
 def _attention(config: PreTrainedConfig) -> Iterator[Attention]:
     """Full layers and those with a window; layers that do not attend (linear, convolutional) are left out."""
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None)
+    if not heads:
+        return
     if getattr(config, "kv_lora_rank", None):
         key, value = config.qk_nope_head_dim + config.qk_rope_head_dim, config.v_head_dim
         cached = config.kv_lora_rank + config.qk_rope_head_dim
@@ -114,7 +122,7 @@ def _layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return name, module
-    raise NotImplementedError(f"{type(model).__name__} has no list of its {depth} layers")
+    raise InputError(f"{type(model).__name__} has no list of its {depth} layers")
 
 
 def _kind(layer: nn.Module) -> _Kind:

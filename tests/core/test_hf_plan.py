@@ -11,11 +11,13 @@ from transformers import (
     DeepseekV2Config,
     DeepseekV3Config,
     LlamaConfig,
+    MambaConfig,
     MistralConfig,
     PreTrainedConfig,
     Qwen2Config,
 )
 
+from ponder.errors import InputError
 from ponder.footprints import Attention
 from ponder.hf_plan import ModelFootprint
 from ponder.published import PUBLICATIONS
@@ -185,3 +187,20 @@ def test_no_weights_are_allocated() -> None:
     footprint.step(1, 4096, value_bytes=2, kernels="gpu")
 
     assert all(parameter.is_meta for parameter in footprint._model.parameters())
+
+
+def test_a_model_that_does_not_attend_is_counted_too() -> None:
+    config = MambaConfig(vocab_size=100, hidden_size=32, num_hidden_layers=2, state_size=4)
+    sizes = ModelFootprint(config).sizes
+
+    assert sizes.attention == () and sizes.cached_values == 0
+    assert sizes.training(64) == 6 * sizes.multiplied
+
+
+def test_a_model_that_cannot_be_traced_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise NotImplementedError("aten::nonzero")
+
+    monkeypatch.setattr("ponder.hf_plan.step_memory", fail)
+    with pytest.raises(InputError, match="Qwen2ForCausalLM .* cannot be traced: aten::nonzero"):
+        ModelFootprint(Qwen2Config(**SMALL)).step(1, 8, value_bytes=4, kernels="cpu")
