@@ -202,5 +202,5 @@ def test_a_model_that_cannot_be_traced_says_so(monkeypatch: pytest.MonkeyPatch) 
         raise NotImplementedError("aten::nonzero")
 
     monkeypatch.setattr("ponder.hf_plan.step_memory", fail)
-    with pytest.raises(InputError, match="Qwen2ForCausalLM .* cannot be traced: aten::nonzero"):
+    with pytest.raises(InputError, match=r"Qwen2ForCausalLM .* cannot be traced: aten::nonzero"):
         ModelFootprint(Qwen2Config(**SMALL)).step(1, 8, value_bytes=4, kernels="cpu")
