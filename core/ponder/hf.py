@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ponder.footprints import FORWARD as FORWARD
 from ponder.interfaces import Policy
 from ponder.prompts import encode_prompt as encode_prompt
 from ponder.prompts import prefilled_text as prefilled_text
@@ -22,10 +23,8 @@ from ponder.prompts import render_prompt as render_prompt
 
 LOGPROB_CHUNK = 1 << 22
 """Logits held in float32 at once by `token_logprobs`: 16 MiB."""
-FORWARD = 2
-"""Floating-point operations for each parameter that a token passes through; see `active_parameters`."""
 FORWARD_AND_BACKWARD = 6
-"""The same when the token is trained on."""
+"""Floating-point operations for each parameter that a token which is trained on passes through; see `active_parameters`."""
 
 
 def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0, kept: Tensor | None = None) -> Tensor:
@@ -68,16 +67,20 @@ def active_parameters(model: nn.Module) -> int:
     2.1); attention's own products, which grow with the context, are left out. So are layers for multi-token prediction, which
     stand behind those that the model's own forward pass goes through.
     """
+    return round(sum(share * parameter.numel() for parameter, share in active_shares(model)))
+
+
+def active_shares(model: nn.Module) -> Iterator[tuple[nn.Parameter, float]]:
+    """Each parameter that a token is multiplied with, and the share of it that it is: less than 1 for routed experts."""
     embedding = model.get_input_embeddings() if isinstance(model, transformers.PreTrainedModel) else None
     left_out = {id(parameter) for parameter in embedding.parameters()} if embedding is not None else set[int]()
     head = model.get_output_embeddings() if isinstance(model, transformers.PreTrainedModel) else None
     if head is not None:
         left_out -= {id(parameter) for parameter in head.parameters()}
-    counted = 0.0
+    routed = _routed_share(model)
     for name, parameter in model.named_parameters():
         if id(parameter) not in left_out and not is_beyond_forward(name, model):
-            counted += parameter.numel() * (_routed_share(model) if ".experts." in name else 1.0)
-    return round(counted)
+            yield parameter, routed if ".experts." in name else 1.0
 
 
 def is_beyond_forward(name: str, model: nn.Module) -> bool:

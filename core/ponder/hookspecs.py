@@ -24,6 +24,7 @@ def ponder_policies() -> Iterable[Component[Policy]]:
     """Policies: `build(config, checkpoint: Path | None, seed: int, task: Callable[[str], Task])`.
 
     `checkpoint` is a directory that `save` has written, or None; `seed` is for initial weights; `task` gives the task of a name.
+    The options may have a method `footprint() -> Footprint` (`ponder.footprints`) for `ponder plan`.
     """
     yield from ()
 
@@ -54,7 +55,11 @@ def ponder_losses() -> Iterable[Component[Loss]]:
 
 @hookspec
 def ponder_stages() -> Iterable[Component[Stage]]:
-    """Stages: `build(config)`."""
+    """Stages: `build(config)`.
+
+    For `ponder plan`, the options may have methods `plan() -> str`, the arithmetic in one sentence, and
+    `workload(recipe) -> Workload` (`ponder.workloads`).
+    """
     yield from ()
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ponder import Component, Policy, hookimpl, lazy, ref
+
+if TYPE_CHECKING:
+    from ponder.footprints import Footprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,11 @@ class CausalLMConfig:
             raise ValueError(f"context_length must be at least 1, not {self.context_length}")
         if self.init_std is not None and self.init_std <= 0:
             raise ValueError(f"init_std must be above 0, not {self.init_std}")
+
+    def footprint(self) -> Footprint:
+        """What it holds and computes, for planning; a tokenizer of `corpus` counts as large as it may be."""
+        made: Footprint = lazy("ponder_causal_lm.footprint:footprint")(self)
+        return made
 
 
 @hookimpl

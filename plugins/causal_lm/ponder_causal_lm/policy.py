@@ -103,11 +103,11 @@ def _new_model(config: CausalLMConfig, tokenizer: PreTrainedTokenizerBase, seed:
 
 def _load_model(source: str) -> PreTrainedModel:
     with quiet_files():
-        return _from_pretrained(AutoModelForCausalLM, source, dtype="auto")
+        return from_pretrained(AutoModelForCausalLM, source, dtype="auto")
 
 
 def _load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    tokenizer = _from_pretrained(AutoTokenizer, source, padding_side="left")
+    tokenizer = from_pretrained(AutoTokenizer, source, padding_side="left")
     if tokenizer.pad_token_id is None:
         # Never the end-of-sequence token: a trainer that ignores padding would then not teach a model to stop.
         known = tokenizer.get_vocab()
@@ -115,7 +115,7 @@ def _load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _from_pretrained(kind: Any, source: str, **options: object) -> Any:
+def from_pretrained(kind: Any, source: str, **options: object) -> Any:
     """From a directory or Hugging Face's cache; a name that is in neither is asked for over the network."""
     try:
         try:

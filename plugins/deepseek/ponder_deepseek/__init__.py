@@ -6,10 +6,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from ponder import Component, Policy, hookimpl, lazy, ref
+from ponder import Component, Policy, hookimpl, lazy, passthrough, ref
 from ponder_deepseek.sizes import PRESETS, SizeOptions, Sizes
+
+if TYPE_CHECKING:
+    from ponder.footprints import Footprint
+
+LORA_OWNED: Final = ("task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_type", "auto_mapping")
+"""Keys of peft's LoraConfig that a recipe cannot set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +56,10 @@ class DeepseekConfig(SizeOptions):
     """Lambda in the last part of a pre-training run."""
     mtp_switch: float = 10 / 14.8
     """Share of a pre-training run's tokens after which lambda is the final one; 10 of 14.8 trillion, as published, when absent."""
+    lora: dict[str, Any] = passthrough("peft:LoraConfig", owned=LORA_OWNED)
+    """Train low-rank adapters instead of the weights, with options of peft such as {r: 8, lora_alpha: 16}; none when empty. On the
+    routed experts unless `target_modules` or `target_parameters` name others. A new model is pre-trained whole: stages that start
+    from an earlier one have adapters, and save them merged. GRPO's reference is then the model without them, if never refreshed."""
 
     def __post_init__(self) -> None:
         if self.vocab_size < 300:
@@ -78,6 +88,11 @@ class DeepseekConfig(SizeOptions):
     def bias_rate(self, progress: float) -> float:
         """Gamma when this share of the tokens has been read."""
         return self.bias_update_rate if progress < self.bias_update_share else 0.0
+
+    def footprint(self) -> Footprint:
+        """What it holds and computes, for planning; a tokenizer of `corpus` counts as large as it may be."""
+        made: Footprint = lazy("ponder_deepseek.footprint:footprint")(self)
+        return made
 
 
 @hookimpl

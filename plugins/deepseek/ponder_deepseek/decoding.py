@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import DeepseekV3ForCausalLM, DynamicCache
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
     DeepseekV3Attention,
@@ -12,6 +11,8 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
     apply_rotary_pos_emb,
     apply_rotary_pos_emb_interleave,
 )
+
+from ponder.hf_lora import whole_weight
 
 
 class LatentDecoder:
@@ -98,7 +99,7 @@ def _attend(
     slots: Tensor,
 ) -> Tensor:
     rank, nope = attention.kv_lora_rank, attention.qk_nope_head_dim
-    up = attention.kv_b_proj.weight.view(attention.num_heads, nope + attention.v_head_dim, rank)
+    up = whole_weight(attention.kv_b_proj).view(attention.num_heads, nope + attention.v_head_dim, rank)
     query = _query(attention, hidden).unflatten(-1, (attention.num_heads, attention.qk_head_dim))
     query_rotated = _rotated(attention, query[..., nope:], rotary)
     latent[torch.arange(len(hidden), device=hidden.device)[:, None], slots] = latents(attention, hidden, rotary)
@@ -110,7 +111,7 @@ def _attend(
     weights = scores.float().masked_fill(~visible[:, :, None], float("-inf")).softmax(-1).to(scores.dtype)
     context = (weights.flatten(1, 2) @ seen[..., :rank]).view(absorbed.shape)
     heads = torch.einsum("rthc,hvc->rthv", context, up[:, nope:])
-    return F.linear(heads.flatten(2), attention.o_proj.weight, attention.o_proj.bias)
+    return attention.o_proj(heads.flatten(2))
 
 
 def _query(attention: DeepseekV3Attention, hidden: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -22,7 +24,11 @@ from ponder_deepseek.mtp import DeepseekV3ForCausalLM, mtp_modules
 from ponder_deepseek.objective import DeepseekObjective
 from ponder_deepseek.presets import configuration
 from ponder_deepseek.routing import DeepseekRouters
+from ponder_deepseek.targets import with_targets
 from ponder_deepseek.tokenizer import CHAT_TEMPLATES, make_tokenizer
+
+if TYPE_CHECKING:
+    from ponder.hf_lora import Adapters
 
 CORPUS_DOCUMENTS = 4000
 """Documents that the tokenizer is trained on: enough for a small vocabulary, and read in a moment."""
@@ -48,13 +54,19 @@ class DeepseekPolicy:
         source = checkpoint or config.path
         self.tokenizer = _load_tokenizer(source, config) if source else _new_tokenizer(config, task)
         self.model = _with_fast_experts(load_model(source) if source else _new_model(config, len(self.tokenizer), seed))
+        # Random weights are not worth keeping: what starts from them is trained whole.
+        self._adapters = _adapters(config, self.model, seed) if source else None
         self.model.eval()
 
     def save(self, directory: Path) -> None:
-        """Write safetensors, tokenizer and chat template, loadable by plain transformers."""
+        """Write safetensors, adapters merged, tokenizer and chat template, loadable by plain transformers."""
         with quiet_files():
-            self.model.save_pretrained(directory)
+            (self._adapters.merged() if self._adapters else self.model).save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
+
+    def without_adapters(self) -> AbstractContextManager[None] | None:
+        """Has the model compute as it did before it was given adapters; None when it has none."""
+        return self._adapters.left_out() if self._adapters else None
 
     def objective(self) -> DeepseekObjective:
         """What it is pre-trained to do."""
@@ -71,6 +83,14 @@ class DeepseekPolicy:
     def drafting_decoder(self) -> MtpDecoder | None:
         """The same with guesses by the modules for multi-token prediction; None where the model has none."""
         return MtpDecoder(self.model) if mtp_modules(self.model) else None
+
+
+def _adapters(config: DeepseekConfig, model: DeepseekV3ForCausalLM, seed: int) -> Adapters | None:
+    if not config.lora:
+        return None
+    from ponder.hf_lora import Adapters
+
+    return Adapters(model, with_targets(config.lora), seed)
 
 
 def _new_tokenizer(config: DeepseekConfig, task: Callable[[str], Task] | None) -> PreTrainedTokenizerBase:

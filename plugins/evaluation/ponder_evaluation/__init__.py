@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from ponder import EARLIER, Component, Stage, hookimpl, lazy, ref, refs
 from ponder.doctor import Check
 from ponder.text import FormatStyle, LanguageChoice
+from ponder.workloads import Workload, examples_of
+
+if TYPE_CHECKING:
+    from ponder.recipe import Recipe
 
 if TYPE_CHECKING:
     from ponder.doctor import Patient
@@ -70,6 +74,11 @@ class EvaluateConfig:
         return (
             f"{problems} of {self.task} x {self.samples} samples, {self.examples_per_chunk} problems at a time{shots}"
         )
+
+    def workload(self, recipe: Recipe) -> Workload:
+        """The completions at their longest, for planning."""
+        problems = self.max_examples or examples_of(recipe, self.task)
+        return Workload.sampling(recipe, self.sampler, problems and problems * self.samples)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from ponder import ref, refs
 from ponder.text import LanguageChoice
+from ponder.workloads import Workload, length_limit
 from ponder_grpo.presets import PRESETS, PresetName, own_deviations
+
+if TYPE_CHECKING:
+    from ponder.recipe import Recipe
 
 AdvantageName: TypeAlias = Literal["group", "group_sample_std", "mean"]
 KlName: TypeAlias = Literal["k1", "k2", "k3", "unbiased"]
@@ -243,6 +247,23 @@ class GrpoConfig:
         return (
             f"{self.prompts_per_step} prompts x {self.group_size} completions = {drawn:,} completions a step, "
             f"in {updates}; {bound}{steps} {drawn * self.steps:,} completions{further}{self._changes()}"
+        )
+
+    def workload(self, recipe: Recipe) -> Workload:
+        """At most what completions of the length limit come to, for planning; prompts are not counted."""
+        limits = [length_limit(recipe, self.sampler), *(limit.max_new_tokens for limit in self.length_limits)]
+        longest = max((limit for limit in limits if limit is not None), default=None)
+        drawn = self.prompts_per_step * self.group_size
+        if longest is None:
+            return Workload(trained=None, pass_tokens=self.micro_batch_tokens)
+        tokens = self.steps * drawn * longest
+        has_reference = getattr(recipe.losses[self.loss].config, "kl_coef", 0) > 0
+        return Workload(
+            trained=self.epochs * tokens,
+            read=tokens * (1 + self.dynamic_sampling + has_reference),
+            length=longest,
+            pass_tokens=min(self.micro_batch_tokens, drawn // self.minibatches * longest),
+            is_bound=True,
         )
 
     def _changes(self) -> str:

@@ -16,7 +16,7 @@ from ponder_grpo.compute import tokens_passed
 from ponder_grpo.config import GrpoConfig
 from ponder_grpo.experts import Experts
 from ponder_grpo.forward import PromptReader, reader_of
-from ponder_grpo.reference import Reference
+from ponder_grpo.reference import Reference, WithoutAdapters
 from ponder_grpo.rows import Row
 from ponder_grpo.schedule import learning_rate, minibatch_groups
 from ponder_grpo.update import PassOptions, accumulate_gradients, completion_logprobs, needs_gradient
@@ -46,7 +46,7 @@ class Engine:
     policy: Policy
     optimizer: torch.optim.Optimizer
     loss: Loss
-    reference: Reference | None
+    reference: Reference | WithoutAdapters | None
     config: GrpoConfig
     counters: Counters
     seed: int

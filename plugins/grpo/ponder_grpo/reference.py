@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -56,6 +56,39 @@ class Reference:
     def logprobs(self, rows: Sequence[Row], options: PassOptions) -> dict[int, Tensor]:
         """Log-probabilities of each row's completion, by the row's index."""
         return completion_logprobs(reader_of(self.frozen), rows, options)
+
+
+@dataclass
+class WithoutAdapters:
+    """The policy in training, as it is without its adapters: the policy that training began with, and no second copy of it."""
+
+    policy: Policy
+    changes: bool = False
+
+    @property
+    def frozen(self) -> Policy:
+        """The policy that computes."""
+        return self.policy
+
+    def prepare(self, step: int) -> None:
+        """It is never refreshed."""
+
+    def is_current(self, step: int) -> bool:
+        """Whether, at the start of this step, the adapters change nothing yet."""
+        return step == 0
+
+    def logprobs(self, rows: Sequence[Row], options: PassOptions) -> dict[int, Tensor]:
+        """Log-probabilities of each row's completion, by the row's index."""
+        with self.policy.without_adapters():  # type: ignore[attr-defined]
+            return completion_logprobs(reader_of(self.policy), rows, options)
+
+
+def make_reference(policy: Policy, config: GrpoConfig, build: Callable[[str], Policy]) -> Reference | WithoutAdapters:
+    """The reference that the options ask for: a copy, made by `build`, unless the policy can do without its adapters."""
+    has_adapters = getattr(policy, "without_adapters", lambda: None)() is not None
+    if has_adapters and config.reference in (None, config.policy) and not ever_refreshes(config):
+        return WithoutAdapters(policy)
+    return Reference(build(config.reference or config.policy), policy, config)
 
 
 def _shapes(policy: Policy) -> dict[str, tuple[int, ...]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ponder.hf import FORWARD, TrainingState, active_parameters, adamw, encode_prompt
-from ponder.interfaces import Policy
 from ponder.randomness import derive_seed
 from ponder.tables import ExpertLoads, Table
 from ponder.types import Example, StageResult
@@ -22,7 +21,7 @@ from ponder_grpo.curriculum import Curriculum, length_limit
 from ponder_grpo.deviations import DEVIATIONS_FILE, report_deviations
 from ponder_grpo.engine import Counters, Engine
 from ponder_grpo.experts import announcement, experts_of
-from ponder_grpo.reference import Reference
+from ponder_grpo.reference import make_reference
 from ponder_grpo.replay import keep_update
 from ponder_grpo.reports import Reporter
 from ponder_grpo.rollouts import Drawer, Drawn
@@ -190,7 +189,7 @@ class Training:
             policy=self.policy,
             optimizer=adamw(self.policy.model, config.learning_rate, config.betas, config.weight_decay),
             loss=loss,
-            reference=self._make_reference() if needs_reference(loss) else None,
+            reference=make_reference(self.policy, config, context.policy) if needs_reference(loss) else None,
             config=config,
             counters=Counters(),
             seed=context.seed,
@@ -207,10 +206,6 @@ class Training:
             f"step {self.counters.steps_done}: the loss or its gradient is not finite, and the update is skipped; to see which "
             f"completion it is: python -m ponder_grpo.replay {directory}"
         )
-
-    def _make_reference(self) -> Reference:
-        frozen: Policy = self.context.policy(self.config.reference or self.config.policy)
-        return Reference(frozen, self.policy, self.config)
 
     def _training_state(self) -> TrainingState:
         reference = self.engine.reference

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ponder import Component, Stage, hookimpl, lazy, ref
+from ponder.workloads import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +96,11 @@ class PretrainConfig:
             f"{self.rows} rows x {self.sequence_length} tokens = {self.rows * self.sequence_length:,} tokens a step; "
             f"{self.steps:,} steps read {self.read:,} tokens"
         )
+
+    def workload(self, _: object) -> Workload:
+        """The same for planning."""
+        length = self.sequence_length
+        return Workload(trained=self.read, length=length, pass_tokens=self.rows * length)
 
 
 @hookimpl

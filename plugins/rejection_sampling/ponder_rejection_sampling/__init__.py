@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ponder import Component, Stage, hookimpl, lazy, ref, refs
 from ponder.text import LanguageChoice
+from ponder.workloads import Workload, examples_of
+
+if TYPE_CHECKING:
+    from ponder.recipe import Recipe
 
 Filter: TypeAlias = Literal["format", "mixed_language", "long_paragraphs", "code_blocks", "repetition", "duplicates"]
 
@@ -105,6 +109,11 @@ class RejectionSamplingConfig:
             f"{prompts} of {self.task} x {self.per_prompt} completions, {self.prompts_per_chunk} prompts at a time; keeps what "
             f"ended, has {self.correct_at:g} or more in {judge}{passing}{most}"
         )
+
+    def workload(self, recipe: Recipe) -> Workload:
+        """The completions at their longest, for planning."""
+        prompts = self.max_prompts or examples_of(recipe, self.task)
+        return Workload.sampling(recipe, self.sampler, prompts and prompts * self.per_prompt)
 
 
 @hookimpl

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ponder import passthrough, ref
+from ponder.workloads import Workload
 from ponder_trl.owned import OWNED_BY_THE_LOOP
 
 _OWNED_BY_SFT = (
@@ -99,6 +100,10 @@ class SftConfig:
             f"{passes} in steps of {self.batch_size:,} conversations; learning rate from {self.learning_rate:g} "
             f"along a cosine to {self.learning_rate * self.min_learning_rate_ratio:g}"
         )
+
+    def workload(self, _: object) -> Workload:
+        """One pass at its largest, for planning; how many tokens there are depends on the task."""
+        return Workload(trained=None, length=self.max_length, pass_tokens=self.micro_batch_tokens)
 
 
 def _at_least(config: object, least: int, *names: str) -> None:
