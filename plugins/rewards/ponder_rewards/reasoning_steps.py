@@ -13,7 +13,7 @@ from ponder_rewards.pieces import LONGEST, words_of
 _MARK = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]*)?(?:\*\*)?(?:step|schritt|paso|étape)[ \t]+\d{1,3}(?!\w)[:.)]?"
     r"|^[ \t]*(?:\d{1,3}[.)、]|[-*•])(?=\s|$)"
-    r"|(?:^[ \t]*|(?<=[.!?:;]\s))(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|next|then|after that|finally|lastly)[,:]"
+    r"|(?:^[ \t]*|(?<=[.,!?:;]\s))(?:first(?:ly)?|second(?:ly)?|third(?:ly)?|next|then|after that|finally|lastly)[,:]"
     r"|第[一二三四五六七八九十\d]{1,3}步|首先|其次|接着|接下来|然后|最后",
     re.IGNORECASE | re.MULTILINE,
 )
