@@ -1,4 +1,4 @@
-"""Stages on TRL's trainers, `sft`, `reward_model` and `trl_grpo`, and the reward `preference`."""
+"""Stages on TRL's trainers, `sft`, `reward_model` and `trl_grpo`, and the rewards `preference` and `reward_model`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from ponder import BatchReward, Component, Stage, hookimpl, lazy
 from ponder_trl.grpo_config import TrlGrpoConfig
-from ponder_trl.reward_configs import PreferenceConfig, RewardModelConfig
+from ponder_trl.reward_configs import ClassifierConfig, PreferenceConfig, RewardModelConfig
 from ponder_trl.sft_config import SftConfig
 
-__all__ = ["PreferenceConfig", "RewardModelConfig", "SftConfig", "TrlGrpoConfig"]
+__all__ = ["ClassifierConfig", "PreferenceConfig", "RewardModelConfig", "SftConfig", "TrlGrpoConfig"]
 
 
 @hookimpl
@@ -22,5 +22,6 @@ def ponder_stages() -> Iterator[Component[Stage]]:
 
 @hookimpl
 def ponder_rewards() -> Iterator[Component[BatchReward]]:
-    """The reward of this plugin."""
+    """The rewards of this plugin."""
     yield Component("preference", PreferenceConfig, lazy("ponder_trl.preference:Preference"))
+    yield Component("reward_model", ClassifierConfig, lazy("ponder_trl.classifier:Classifier"))
