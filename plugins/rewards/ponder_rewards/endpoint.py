@@ -154,7 +154,7 @@ def _read(response: Any, deadline: float) -> bytes:
     return content
 
 
-def _wished_pause(headers: Mapping[str, str]) -> float:
+def _wished_pause(headers: Message) -> float:
     """What the server asks for in `Retry-After`, in seconds; 0 where it asks for nothing that can be read."""
     try:
         return max(0.0, float(headers.get("Retry-After") or 0))

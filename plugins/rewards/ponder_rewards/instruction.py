@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from ponder import Completion, Example
 from ponder.text import THINK_CLOSE, THINK_OPEN, is_visible, split_response
@@ -60,10 +61,9 @@ def _wishes(metadata: Mapping[str, object]) -> list[tuple[str, Arguments]]:
     names, arguments = metadata.get("instruction_id_list"), metadata.get("kwargs")
     if not _is_list(names):
         return []
-    given = arguments if _is_list(arguments) else []
-    padded = [*given, *[{}] * len(names)]
+    padded: list[object] = [*(arguments if _is_list(arguments) else []), *[{}] * len(names)]
     return [(str(name), wish if isinstance(wish, Mapping) else {}) for name, wish in zip(names, padded, strict=False)]
 
 
-def _is_list(value: object) -> bool:
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
     return isinstance(value, Sequence) and not isinstance(value, str)
