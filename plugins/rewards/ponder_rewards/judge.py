@@ -15,7 +15,7 @@ from ponder import Example, Rollout
 from ponder.errors import InputError, StageError
 from ponder.text import THINK_CLOSE, THINK_OPEN, readable_prompt, split_response
 from ponder_rewards.endpoint import Budget, Endpoint, Reply, SpentError, UnansweredError
-from ponder_rewards.judge_options import PLACEHOLDERS, JudgeConfig
+from ponder_rewards.judge_options import PLACEHOLDERS, TEMPLATE, JudgeConfig
 from ponder_rewards.replies import KeptReplies
 
 _GIVE_UP_AFTER: Final = 16
@@ -39,6 +39,7 @@ class Judge:
 
     def __init__(self, config: JudgeConfig) -> None:
         self._config = config
+        self._template = config.prompt or TEMPLATE
         self._calls, self._tokens = config.max_calls, config.max_tokens
         _key(config)
 
@@ -57,7 +58,7 @@ class Judge:
         part = _shown(rollout.completion.text, config.sees)
         if not part:
             return ""
-        if len(part) > config.max_characters or ("{answer}" in config.prompt and example.answer is None):
+        if len(part) > config.max_characters or ("{answer}" in self._template and example.answer is None):
             return None
         values = {
             "question": _question(example),
@@ -67,7 +68,7 @@ class Judge:
             "highest": str(config.highest),
         }
         # In one pass, so that a response which holds a placeholder keeps it.
-        filled = _PLACEHOLDER.sub(lambda match: values[match[1]], config.prompt)
+        filled = _PLACEHOLDER.sub(lambda match: values[match[1]], self._template)
         return filled.encode("utf-8", "replace").decode()
 
     def _replies(self, prompts: Sequence[str]) -> dict[str, str]:

@@ -35,8 +35,8 @@ class JudgeConfig(RewardConfig):
     """The model's name, as the endpoint knows it."""
     key_variable: str = ""
     """The environment variable that holds the key, such as JUDGE_KEY; empty sends none. The key itself is never stored or logged."""
-    prompt: str = TEMPLATE
-    """What the model is asked. {question}, {response}, {answer} (the example's reference answer), {lowest} and {highest} are filled in; the
+    prompt: str = ""
+    """What the model is asked; empty asks for a score of correctness, helpfulness and brevity. {question}, {response}, {answer} (the example's reference answer), {lowest} and {highest} are filled in; the
     response comes between two lines of signs that it cannot know. The reply must end with a line `Score: <number>`."""
     lowest: int = 1
     """The score that counts as 0."""
@@ -75,7 +75,7 @@ class JudgeConfig(RewardConfig):
             raise ValueError(
                 "key_variable must be the name of an environment variable; the key itself belongs in there"
             )
-        if "{response}" not in self.prompt:
+        if self.prompt and "{response}" not in self.prompt:
             raise ValueError("prompt must hold {response}, or the model would not see what it judges")
         if self.lowest >= self.highest:
             raise ValueError(f"lowest must be below highest ({self.highest}), not {self.lowest}")

@@ -137,7 +137,7 @@ hostile = st.lists(
     | st.sampled_from(["\ud800", "\u200b", "\x00", "\u0301", "字", "ア", "كل", "word", "Schritt", "9" * 5000]),
     max_size=25,
 ).map("".join)
-WISHES = [{"id": name, **ARGUMENTS} for name in CHECKS]
+WISHES = [{"id": name, **ARGUMENTS} for name in CHECKS if "english" not in name and "language" not in name]
 EXAMPLE = Example("q", "4", {"schema": {"type": "object"}, "instructions": WISHES})
 SINGLE = [name for name in NAMES if name not in ("accuracy", "code", "cosine_length", "judge", "length")]
 
@@ -154,23 +154,7 @@ def test_any_text_gets_a_finite_score_that_stays_the_same(name: str, text: str) 
 
 
 REWARDS = {name: built(name) for name in SINGLE}
-UNITS = [
-    "<think>",
-    "</answer>",
-    "\n-",
-    "1. a\n",
-    ".",
-    "*",
-    "<<",
-    "a b ",
-    "字",
-    "ア亜",
-    "\u0301",
-    '{"a":',
-    "\\",
-    "\ud800",
-    "x",
-]
+UNITS = ["<think>", "\n-", "1. a\n", ".", "**a", "<<", "a b ", "ア亜", "\u0301", '{"a":', "\\", "\ud800", "x"]
 
 
 @pytest.mark.parametrize("name", SINGLE)
