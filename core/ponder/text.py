@@ -6,8 +6,9 @@ Completions are untrusted: every function takes any string, never raises on one,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from ponder.types import Example, Prompt
@@ -22,6 +23,7 @@ THINK_OPEN: Final = "<think>"
 THINK_CLOSE: Final = "</think>"
 ANSWER_OPEN: Final = "<answer>"
 ANSWER_CLOSE: Final = "</answer>"
+TAGS: Final = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
 R1_ZERO_TEMPLATE: Final = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
@@ -64,22 +66,39 @@ def readable_prompt(prompt: Prompt) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
-def is_well_formed(text: str, style: FormatStyle = "r1_zero") -> bool:
+def is_well_formed(text: str, style: FormatStyle = "r1_zero", tags: Sequence[str] = TAGS) -> bool:
     """Whether the text is reasoning and an answer in the given style and nothing else, both parts saying something.
 
     In R1-Zero's style each of the four tags stands once and in this order. In R1's (section 2.3.1) the think tags do, and
-    what follows them is the summary, in no tags. Whitespace may stand around the parts.
+    what follows them is the summary, in no tags. Whitespace may stand around the parts. Reasoning says something when it holds
+    a letter or a digit (dots, invisible characters and blanks are no thoughts), an answer when anything of it can be seen.
     """
     # At most five splits: what a longer row of tags looks like does not matter, and hostile text costs no more than this.
-    pieces = _FORMAT_TAG.split(text, maxsplit=5)
-    parts = [piece.strip() for piece in pieces[::2]]
-    if pieces[1::2] == [THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE] and style == "r1_zero":
+    pieces = tag_pattern(tuple(tags)).split(text, maxsplit=5)
+    parts, found = [piece.strip() for piece in pieces[::2]], pieces[1::2]
+    if found == [*tags] and style == "r1_zero":
         before, reasoning, between, answer, after = parts
-        return bool(reasoning and answer) and not (before or between or after)
-    if pieces[1::2] == [THINK_OPEN, THINK_CLOSE] and style == "r1":
+        return says_something(reasoning) and is_visible(answer) and not (before or between or after)
+    if found == [*tags[:2]] and style == "r1":
         before, reasoning, summary = parts
-        return bool(reasoning and summary) and not before
+        return says_something(reasoning) and is_visible(summary) and not before
     return False
+
+
+@lru_cache(maxsize=64)
+def tag_pattern(tags: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds these tags, as its one group; of two that begin alike the longer one."""
+    return re.compile(f"({'|'.join(re.escape(tag) for tag in sorted(tags, key=len, reverse=True))})")
+
+
+def says_something(text: str) -> bool:
+    """Whether the text holds a letter or a digit."""
+    return _LETTER_OR_DIGIT.search(text) is not None
+
+
+def is_visible(text: str) -> bool:
+    """Whether anything of the text would be seen when it is printed."""
+    return _INVISIBLE.fullmatch(text) is None
 
 
 def r1_response(reasoning: str, summary: str) -> str:
@@ -87,12 +106,12 @@ def r1_response(reasoning: str, summary: str) -> str:
     return f"{THINK_OPEN}\n{reasoning}\n{THINK_CLOSE}\n\n{summary}"
 
 
-def with_prefill(example: Example, text: str, *, is_prefilled: bool = False) -> str:
+def with_prefill(example: Example, text: str, *, is_prefilled: bool = False, tag: str = THINK_OPEN) -> str:
     """The response with the `<think>` that its prompt held in front, where the prompt visibly ends with one or is said to."""
     response = text.lstrip()
-    if response.startswith(THINK_OPEN) or not (is_prefilled or _prompt_opens(example)):
+    if response.startswith(tag) or not (is_prefilled or _prompt_opens(example, tag)):
         return response
-    return THINK_OPEN + response
+    return tag + response
 
 
 def extract_answer(text: str) -> str:
@@ -125,6 +144,19 @@ def language_share(text: str, language: Language) -> float | None:
     counts = _word_counts(text)
     total = sum(counts.values())
     return counts[language] / total if total else None
+
+
+def prose(text: str) -> str:
+    """The text without tags, code, mathematics and LaTeX commands, each of them a space; see `language_share`."""
+    kept = " ".join(_outside_blocks(text))
+    for pattern in (_INLINE, _COMMAND, _TAG):
+        kept = pattern.sub(" ", kept)
+    return kept
+
+
+def chinese_words(text: str) -> list[str]:
+    """The text's Chinese characters cut into words by the rule of `language_share`."""
+    return _CHINESE_WORD.findall(text)
 
 
 def question_language(example: Example) -> Language:
@@ -162,11 +194,11 @@ def _question(prompt: Prompt) -> str:
     return next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")
 
 
-def _prompt_opens(example: Example) -> bool:
+def _prompt_opens(example: Example, tag: str) -> bool:
     prompt = example.prompt
     if isinstance(prompt, str):
-        return prompt.rstrip().endswith(THINK_OPEN)
-    return bool(prompt) and prompt[-1]["role"] == "assistant" and prompt[-1]["content"].rstrip().endswith(THINK_OPEN)
+        return prompt.rstrip().endswith(tag)
+    return bool(prompt) and prompt[-1]["role"] == "assistant" and prompt[-1]["content"].rstrip().endswith(tag)
 
 
 def _reasoning(text: str) -> str | None:
@@ -210,15 +242,8 @@ def _last_box(text: str) -> str | None:
 
 
 def _word_counts(text: str) -> dict[str, int]:
-    prose = _prose(text)
-    return {name: len(pattern.findall(prose)) for name, pattern in _WORDS.items()}
-
-
-def _prose(text: str) -> str:
-    prose = " ".join(_outside_blocks(text))
-    for pattern in (_INLINE, _COMMAND, _TAG):
-        prose = pattern.sub(" ", prose)
-    return prose
+    readable = prose(text)
+    return {name: len(pattern.findall(readable)) for name, pattern in _WORDS.items()}
 
 
 def _outside_blocks(text: str) -> Iterator[str]:
@@ -237,7 +262,13 @@ def _outside_blocks(text: str) -> Iterator[str]:
     yield text[position:]
 
 
-_FORMAT_TAG = re.compile(r"(</?think>|</?answer>)")
+# The fillers of the Korean alphabet are letters that nobody can see.
+_LETTER_OR_DIGIT = re.compile(r"[^\W_\u115f\u1160\u3164\uffa0]")
+# Blanks, control and format characters, fillers, marks without a letter to stand on, and halves of surrogate pairs.
+_INVISIBLE = re.compile(
+    r"[\s\x00-\x1f\x7f-\x9f\u00ad\u0300-\u036f\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]*"
+)
 _ANSWER_TAG = re.compile(r"</?answer>")
 _BRACE = re.compile(r"\\boxed ?\{|\\.|[{}]", re.DOTALL)
 

@@ -1,14 +1,43 @@
-"""DeepSeek-R1's rule-based rewards: `accuracy`, `format` and `language_consistency`."""
+"""DeepSeek-R1's rule-based rewards, `accuracy`, `format` and `language_consistency`, and their relatives."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from ponder import Component, Reward, RewardConfig, hookimpl, lazy
-from ponder.text import FormatStyle, LanguageChoice
+from ponder import BatchReward, Component, Reward, RewardConfig, hookimpl, lazy
+from ponder.text import FormatStyle
+from ponder_rewards.judge_options import JudgeConfig
+from ponder_rewards.languages import SCRIPTS, Code, CodeOrQuestion
+from ponder_rewards.options import (
+    CosineLengthConfig,
+    InstructionConfig,
+    JsonSchemaConfig,
+    LengthConfig,
+    ReasoningStepsConfig,
+    RepetitionConfig,
+    SoftOverlongConfig,
+    TagCountConfig,
+    check_tags,
+    default_tags,
+)
+
+__all__ = [
+    "AccuracyConfig",
+    "CosineLengthConfig",
+    "FormatConfig",
+    "InstructionConfig",
+    "JsonSchemaConfig",
+    "JudgeConfig",
+    "LanguageConsistencyConfig",
+    "LengthConfig",
+    "ReasoningStepsConfig",
+    "RepetitionConfig",
+    "SoftOverlongConfig",
+    "TagCountConfig",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,26 +63,50 @@ class FormatConfig(RewardConfig):
     prefilled: bool = False
     """The prompt's end already holds `<think>`, so that responses need not begin with it. Where that shows (the completion
     begins with the tag, or the prompt ends with it) this need not be said."""
+    tags: list[str] = field(default_factory=default_tags)
+    """What opens and closes the reasoning, and what opens and closes the answer. The style `r1` has no use for the last two, but
+    does not allow them either."""
+
+    def __post_init__(self) -> None:
+        check_tags(self.tags)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageConsistencyConfig(RewardConfig):
     """The share of a response's words that are in one language."""
 
-    language: LanguageChoice = "en"
-    """The language to reason in: `en` (English), `zh` (Chinese), or that of each `question`."""
+    language: CodeOrQuestion = "en"
+    """The language to reason in, such as `en` (English), `zh` (Chinese), `de` (German), or that of each `question`."""
+    told_from: list[Code] = field(default_factory=list)
+    """Languages of the same script that it is told apart from. Empty takes for the Latin script English, German, Spanish and
+    French, for the Cyrillic Russian and Ukrainian, for the Arabic Arabic and Persian. Each takes memory, and makes short texts less sure."""
     of: Literal["reasoning", "response"] = "reasoning"
     """What is read: the reasoning alone, as in DeepSeek-R1, or all of the response. Where only the reasoning counts, nothing keeps
     the summary in the same language; where all of it counts, a summary that was asked for in another language costs."""
 
+    def __post_init__(self) -> None:
+        if self.language != "question":
+            strange = [code for code in self.told_from if SCRIPTS[code] != SCRIPTS[self.language]]
+            if strange:
+                raise ValueError(f"told_from: {strange[0]} is not written in the script of {self.language}")
+
 
 @hookimpl
-def ponder_rewards() -> Iterator[Component[Reward]]:
+def ponder_rewards() -> Iterator[Component[Reward | BatchReward]]:
     """The rewards of this distribution."""
     yield Component("accuracy", AccuracyConfig, lazy("ponder_rewards.accuracy:Accuracy"))
     yield Component("format", FormatConfig, lazy("ponder_rewards.format:Format"))
+    yield Component("tag_count", TagCountConfig, lazy("ponder_rewards.tag_count:TagCount"))
     yield Component(
         "language_consistency",
         LanguageConsistencyConfig,
         lazy("ponder_rewards.language_consistency:LanguageConsistency"),
     )
+    yield Component("length", LengthConfig, lazy("ponder_rewards.lengths:Length"))
+    yield Component("cosine_length", CosineLengthConfig, lazy("ponder_rewards.lengths:CosineLength"))
+    yield Component("soft_overlong", SoftOverlongConfig, lazy("ponder_rewards.lengths:SoftOverlong"))
+    yield Component("repetition", RepetitionConfig, lazy("ponder_rewards.repetition:Repetition"))
+    yield Component("reasoning_steps", ReasoningStepsConfig, lazy("ponder_rewards.reasoning_steps:ReasoningSteps"))
+    yield Component("json_schema", JsonSchemaConfig, lazy("ponder_rewards.json_schema:JsonSchema"))
+    yield Component("instruction", InstructionConfig, lazy("ponder_rewards.instruction:Instruction"))
+    yield Component("judge", JudgeConfig, lazy("ponder_rewards.judge:Judge"))

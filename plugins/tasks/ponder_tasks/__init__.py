@@ -1,4 +1,4 @@
-"""Tasks: JSON Lines files, reasoning-gym's problems with their own scorer, and a small synthetic web to pretrain on."""
+"""Tasks: JSON Lines files, Hugging Face data sets, reasoning-gym's problems with their own scorer, and a small synthetic web to pretrain on."""
 
 from __future__ import annotations
 
@@ -24,6 +24,35 @@ class JsonlConfig:
     """Column of the reference answer; may be absent from the file. Every other column becomes metadata."""
     as_chat: bool = False
     """Turn a text prompt into one user message, so that the policy's chat template applies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """A Hugging Face data set: a directory that `save_to_disk` wrote, Parquet files, or one of the hub's."""
+
+    path: Path | None = None
+    """The directory that `save_to_disk` wrote, a Parquet file, or a directory of them, relative to the recipe."""
+    hub: str = ""
+    """Instead of `path`, a data set's name on the hub; needs a connection, or a copy in the cache. Code that comes with a data set
+    is never run."""
+    subset: str = ""
+    """The part of the hub's data set, such as `main`."""
+    revision: str = ""
+    """The commit of the hub's data set; without one, whatever is the newest."""
+    split: str = "train"
+    """The split, where there are several."""
+    prompt: str = "prompt"
+    """Column of the prompt: text, or a list of chat messages."""
+    answer: str = "answer"
+    """Column of the reference answer; empty for none."""
+    metadata: dict[str, str] = field(default_factory=dict)
+    """Other names for columns, each `name: column`; all other columns keep their names. All become metadata."""
+    as_chat: bool = False
+    """Turn a text prompt into one user message, so that the policy's chat template applies."""
+
+    def __post_init__(self) -> None:
+        if bool(self.path) == bool(self.hub):
+            raise ValueError("path or hub must say where the data set is, and only one of them")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +202,7 @@ def _check_percent(percent: float) -> None:
 def ponder_tasks() -> Iterator[Component[Task]]:
     """The tasks of this plugin."""
     yield Component("jsonl", JsonlConfig, lazy("ponder_tasks.jsonl:Jsonl"))
+    yield Component("dataset", DatasetConfig, lazy("ponder_tasks.dataset:Dataset"))
     yield Component("reasoning_gym", ReasoningGymConfig, lazy("ponder_tasks.gym:ReasoningGym"))
     yield Component("mini_web", MiniWebConfig, lazy("ponder_tasks.mini_web:MiniWeb"))
     yield Component("mini_instructions", MiniInstructionsConfig, lazy("ponder_tasks.instructions:MiniInstructions"))

@@ -68,26 +68,30 @@ class Jsonl:
             raise ValueError(f"no {config.prompt!r}; the columns are {', '.join(map(repr, row)) or 'none'}")
         answer = row.get(config.answer)
         metadata = {name: value for name, value in row.items() if name not in (config.prompt, config.answer)}
-        return Example(_prompt(row[config.prompt], config), _answer(answer), metadata)
+        return Example(
+            prompt_of(row[config.prompt], config.prompt, as_chat=config.as_chat), answer_of(answer), metadata
+        )
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def _prompt(value: object, config: JsonlConfig) -> Prompt:
+def prompt_of(value: object, column: str, *, as_chat: bool) -> Prompt:
+    """A prompt from a column's value: messages, or text, as one message where that is wanted; ValueError for anything else."""
     if isinstance(value, str) and value.strip():
-        return [{"role": "user", "content": value}] if config.as_chat else value
+        return [{"role": "user", "content": value}] if as_chat else value
     if isinstance(value, list) and value and all(_is_message(message) for message in value):
         return value
-    raise ValueError(f"{config.prompt!r} must be text or a list of {{role, content}} messages, not {_kind(value)}")
+    raise ValueError(f"{column!r} must be text or a list of {{role, content}} messages, not {_kind(value)}")
 
 
 def _is_message(value: object) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
 
 
-def _answer(value: Any) -> str | None:
+def answer_of(value: Any) -> str | None:
+    """A reference answer from a column's value: text, or a number as text; ValueError for anything else."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):

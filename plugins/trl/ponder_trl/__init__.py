@@ -1,4 +1,4 @@
-"""Stages on TRL's trainers, `sft`, `reward_model` and `trl_grpo`, and the reward `preference`."""
+"""Stages on TRL's trainers, `sft`, `reward_model` and `trl_grpo`, and the rewards `preference` and `reward_model`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from ponder import BatchReward, Component, Stage, hookimpl, lazy
 from ponder.doctor import Check
 from ponder_trl.grpo_config import TrlGrpoConfig
-from ponder_trl.reward_configs import PreferenceConfig, RewardModelConfig
+from ponder_trl.reward_configs import ClassifierConfig, PreferenceConfig, RewardModelConfig
 from ponder_trl.sft_config import SftConfig
 
 if TYPE_CHECKING:
     from ponder.doctor import Patient
 
-__all__ = ["PreferenceConfig", "RewardModelConfig", "SftConfig", "TrlGrpoConfig"]
+__all__ = ["ClassifierConfig", "PreferenceConfig", "RewardModelConfig", "SftConfig", "TrlGrpoConfig"]
 
 
 @hookimpl
@@ -27,8 +27,9 @@ def ponder_stages() -> Iterator[Component[Stage]]:
 
 @hookimpl
 def ponder_rewards() -> Iterator[Component[BatchReward]]:
-    """The reward of this plugin."""
+    """The rewards of this plugin."""
     yield Component("preference", PreferenceConfig, lazy("ponder_trl.preference:Preference"))
+    yield Component("reward_model", ClassifierConfig, lazy("ponder_trl.classifier:Classifier"))
 
 
 @hookimpl

@@ -55,14 +55,15 @@ class Preference:
         if scale == "raw":
             return score
         if scale == "sigmoid" and card.kind == "pointwise":
-            return _logistic(score)
+            return logistic(score)
         normalised = (score - card.mean) / card.std
-        return _logistic(normalised) if scale == "sigmoid" else max(-FARTHEST, min(FARTHEST, normalised))
+        return logistic(normalised) if scale == "sigmoid" else max(-FARTHEST, min(FARTHEST, normalised))
 
     def _lowest(self) -> float:
         """The score of a response that has nothing for the model to see."""
         return {"sigmoid": 0.0, "normalised": -FARTHEST, "raw": self._network.card.lowest}[self._config.scale]
 
 
-def _logistic(score: float) -> float:
+def logistic(score: float) -> float:
+    """The logistic function, for scores of any size."""
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))

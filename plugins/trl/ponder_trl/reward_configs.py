@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from ponder import RewardConfig, passthrough, ref
@@ -109,3 +111,28 @@ class PreferenceConfig(RewardConfig):
 
     def __post_init__(self) -> None:
         at_least(self, 1, "batch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig(RewardConfig):
+    """The score of a ready-made reward model: a sequence classifier with one output, read from a directory.
+
+    A response without a summary, where the model sees only that, gets `lowest`. Abstains where prompt and response exceed the model's
+    context. For a model that a stage of the recipe makes, `preference` knows what it was trained to see.
+    """
+
+    path: Path
+    """The directory, with safetensors and tokenizer, for transformers' AutoModelForSequenceClassification."""
+    sees: Literal["summary", "response"] = "summary"
+    """What the model is shown after the prompt: only what follows the reasoning, or all of the response."""
+    scale: Literal["sigmoid", "raw"] = "sigmoid"
+    """sigmoid: in [0, 1], the logistic function of the score; raw: as the model puts it out, without bounds."""
+    lowest: float = 0.0
+    """What a response gets that has nothing for the model to see; lower than any score of a `raw` model."""
+    batch_size: int = 64
+    """Responses in one forward pass."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "batch_size")
+        if not math.isfinite(self.lowest):
+            raise ValueError(f"lowest must be a finite number, not {self.lowest}")
