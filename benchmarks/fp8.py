@@ -29,6 +29,7 @@ from ponder.hf_precision import Precision
 from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.policy import DeepseekPolicy
 from ponder_pretraining import PretrainConfig
+from ponder_pretraining.packing import packed_rows
 from ponder_pretraining.stage import learning_rate_share
 from ponder_pretraining.training import Training, batches
 from ponder_tasks import MiniWebConfig
@@ -70,7 +71,7 @@ def curve(precision: Precision, config: PretrainConfig, seed: int) -> list[float
     )
     training = Training(config, policy, config.learning_rate)
     policy.model.train()
-    stream = batches(policy.tokenizer, web, config.sequence_length, config.rows, seed)
+    stream = batches(policy.tokenizer, web, packed_rows, config.sequence_length, config.rows, seed)
     losses = []
     for step, batch in zip(range(config.steps), stream, strict=False):
         rate = config.learning_rate * learning_rate_share(step, config)

@@ -118,7 +118,9 @@ def _fits_kernels(left: Quantized, right: Quantized) -> bool:
 def _kernel_product(left: Quantized, right: Quantized) -> Tensor:
     recipes = {1: F.ScalingType.BlockWise1x128, BLOCK: F.ScalingType.BlockWise128x128}
     # The kernels want the scales of tiles with the rows next to each other.
-    scales = [side.scales.mT.contiguous().mT if side.height == 1 else side.scales.contiguous() for side in (left, right)]
+    scales = [
+        side.scales.mT.contiguous().mT if side.height == 1 else side.scales.contiguous() for side in (left, right)
+    ]
     multiplied: Tensor = F.scaled_mm(
         left.values.contiguous(),
         right.values.contiguous().mT,

@@ -9,6 +9,7 @@ from ponder import StageResult
 from ponder.context import StageContext
 from ponder.hf import FORWARD_AND_BACKWARD, active_parameters
 from ponder_pretraining import PretrainConfig
+from ponder_pretraining.packing import packed_rows
 from ponder_pretraining.training import Training, batches, next_batch
 
 
@@ -29,7 +30,7 @@ class Pretrain:
         policy = context.policy(config.policy)
         training = Training(config, policy, config.learning_rate)
         task = context.task(config.task)
-        stream = batches(policy.tokenizer, task, config.sequence_length, config.rows, context.seed)
+        stream = batches(policy.tokenizer, task, packed_rows, config.sequence_length, config.rows, context.seed)
         done = 0
         policy.model.train()
         for step in context.steps(

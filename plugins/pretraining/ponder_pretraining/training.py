@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ponder import Example, Policy, Task
@@ -13,7 +13,7 @@ from ponder.hf import TrainingState, adamw, clip_gradients, render_prompt, set_l
 from ponder.hf_precision import working_precision
 from ponder.hf_pretraining import TokenBatch, objective_of
 from ponder_pretraining import TrainingConfig
-from ponder_pretraining.packing import packed_rows
+from ponder_pretraining.packing import Documents, Tokenize
 
 
 class Training:
@@ -56,8 +56,12 @@ class Training:
             )
 
 
-def batches(tokenizer: Any, task: Task, length: int, rows: int, seed: int) -> Iterator[TokenBatch]:
-    """An endless stream of batches of so many packed rows; it ends at once for a task without documents.
+Rows = Callable[[Documents, Tokenize, int, int], Iterator[list[list[int]]]]
+"""`packed_rows` or `running_rows`."""
+
+
+def batches(tokenizer: Any, task: Task, make_rows: Rows, length: int, rows: int, seed: int) -> Iterator[TokenBatch]:
+    """An endless stream of batches of so many rows; it ends at once for a task without documents.
 
     Raises:
         InputError: the tokenizer cannot say where a document ends, or fill a row.
@@ -71,8 +75,8 @@ def batches(tokenizer: Any, task: Task, length: int, rows: int, seed: int) -> It
         ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
         return [[*document, tokenizer.eos_token_id] for document in ids]
 
-    packed = packed_rows(documents, tokenize, length, seed)
-    while batch := list(itertools.islice(packed, rows)):
+    stream = make_rows(documents, tokenize, length, seed)
+    while batch := list(itertools.islice(stream, rows)):
         yield TokenBatch.pack(batch, length, int(tokenizer.pad_token_id))
 
 
