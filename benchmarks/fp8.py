@@ -100,7 +100,13 @@ def main() -> None:
     """Train, compare, print."""
     options = _arguments()
     torch.set_num_threads(options.threads)
-    config = PretrainConfig(policy="", task="", tokens=options.tokens, batch_tokens=options.batch_tokens, beta2=0.98)
+    config = PretrainConfig(
+        policy="",
+        task="",
+        tokens=options.tokens,
+        batch_tokens=options.batch_tokens,
+        learning_rate=options.learning_rate,
+    )
     curves = {}
     for precision in PRECISIONS:
         started = time.perf_counter()
@@ -124,6 +130,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--tokens", type=int, default=300_000, help="tokens to train on (%(default)s)")
     parser.add_argument("--batch-tokens", type=int, default=1024, help="tokens of a step (%(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=2.2e-4, help="highest learning rate (%(default)s)")
     parser.add_argument("--settled", type=float, default=0.25, help="share of the steps left out (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (%(default)s)")

@@ -77,7 +77,7 @@ class RoundedWeight(Tensor):
     ) -> Any:
         """Route products to `linear`, keep views what they are, and give other functions BF16."""
         with torch._C.DisableTorchFunctionSubclass():
-            if function is Tensor.dtype.__get__:
+            if function == Tensor.dtype.__get__:
                 return torch.bfloat16
             if function in _PRODUCTS and isinstance(args[1], cls):
                 return _PRODUCTS[function](cls.linear, args[0], _plain(args[1]), *args[2:], **(kwargs or {}))
