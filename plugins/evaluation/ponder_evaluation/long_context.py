@@ -32,7 +32,11 @@ def context_section(pipeline: Pipeline) -> Section:
     """Every context extension with its charts."""
     content = "".join(
         tag("h3", tag("a", text(stage.name), href=f"#{anchor(stage.name)}"))
-        + tag("div", "".join([*map(figure, perplexity_charts(stage)), *map(_heat_map, needles_of(stage))]), class_="gallery")
+        + tag(
+            "div",
+            "".join([*map(figure, perplexity_charts(stage)), *map(_heat_map, needles_of(stage))]),
+            class_="gallery",
+        )
         for stage in pipeline.makers
         if stage.context
     )
@@ -81,7 +85,9 @@ def _numbers(values: Any) -> list[float]:
 def _heat_map(needles: Needles) -> str:
     head = tag("b", f"Needles found, {text(needles.moment)}") + tag("small", "share, by length and depth")
     height = TOP + ROW * len(needles.lengths) + BOTTOM
-    told = (f"{length:g} tokens: {percent(_mean(row))}" for length, row in zip(needles.lengths, needles.shares, strict=True))
+    told = (
+        f"{length:g} tokens: {percent(_mean(row))}" for length, row in zip(needles.lengths, needles.shares, strict=True)
+    )
     description = f"Share of needles found {needles.moment} the extension, by length. {'; '.join(told)}."
     drawn = tag(
         "svg", "".join(_cells(needles)), viewBox=f"0 0 {WIDTH} {height}", role="img", aria_label=description[:2000]
