@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -56,20 +56,21 @@ def _kinds_of_parameters(
             if parameter is not None:
                 multiplied = parameter.ndim == 3 or (isinstance(module, nn.Linear) and name == "weight")
                 last = path.rpartition(".")[2]
-                if not multiplied:
-                    kind = None
-                elif precision == "fp8" and module is not head and last not in GATES:
+                kind: type[RoundedWeight] | None = None
+                if multiplied and precision == "fp8" and module is not head and last not in GATES:
                     kind = AttentionOutputWeight if last in AFTER_ATTENTION else Fp8Weight
-                else:
-                    kind = Bf16Weight if parameter.device.type == "cpu" else None
+                elif multiplied and parameter.device.type == "cpu":
+                    kind = Bf16Weight
                 yield module, name, parameter, kind
 
 
 class RoundedWeight(Tensor):
     """A weight in FP32 that its matrix products round and that anything else sees as a tensor in BF16."""
 
-    linear: ClassVar[Callable[[Tensor, Tensor], Tensor]]
-    """inputs [rows, in] and a plain weight [out, in] to outputs [rows, out]."""
+    @staticmethod
+    def linear(inputs: Tensor, weight: Tensor) -> Tensor:
+        """Inputs [rows, in] and a plain weight [out, in] to outputs [rows, out]."""
+        raise NotImplementedError
 
     @classmethod
     def __torch_function__(
@@ -77,7 +78,7 @@ class RoundedWeight(Tensor):
     ) -> Any:
         """Route products to `linear`, keep views what they are, and give other functions BF16."""
         with torch._C.DisableTorchFunctionSubclass():
-            if function == Tensor.dtype.__get__:
+            if function == Tensor.dtype.__get__:  # type: ignore[attr-defined]
                 return torch.bfloat16
             if function in _PRODUCTS and isinstance(args[1], cls):
                 return _PRODUCTS[function](cls.linear, args[0], _plain(args[1]), *args[2:], **(kwargs or {}))
@@ -132,8 +133,8 @@ _PRODUCTS: Final[dict[Any, Callable[..., Tensor]]] = {
 _VIEWS: Final = frozenset(
     {
         Tensor.__getitem__,
-        Tensor.T.__get__,
-        Tensor.mT.__get__,
+        Tensor.T.__get__,  # type: ignore[attr-defined]
+        Tensor.mT.__get__,  # type: ignore[attr-defined]
         Tensor.t,
         Tensor.transpose,
         Tensor.contiguous,

@@ -41,7 +41,7 @@ def test_the_page_has_a_heat_map_of_needles_for_each_moment(empty_run):
     drawn = ElementTree.fromstring("<svg" + maps[0].partition("</svg>")[0] + "</svg>")
     assert len(drawn.findall("rect")) == 4
     written = [text.text for text in drawn.findall("text")]
-    assert ["64", "100", "25"] == written[:3]
+    assert written[:3] == ["64", "100", "25"]
     paths = draw_figures(read(empty_run.stages), empty_run.directory / "figures")
     assert "context_longer.svg" in {path.name for path in paths}
 
