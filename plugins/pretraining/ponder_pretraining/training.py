@@ -22,6 +22,8 @@ class Training:
     def __init__(self, config: TrainingConfig, policy: Policy, learning_rate: float) -> None:
         self._config = config
         self._policy = policy
+        # A checkpoint may be in BF16, in which small updates would be lost.
+        policy.model.float()
         betas = (config.beta1, config.beta2)
         self._optimizer = adamw(policy.model, learning_rate, betas, config.weight_decay)
         self._objective = objective_of(policy)
