@@ -20,7 +20,8 @@ ROW = [5, 6, 7, 8, 9, 10, 11, 12]
 
 
 def policy(depth=1, **options):
-    return DeepseekPolicy(DeepseekConfig(**{"preset": "tiny", "mtp_depth": depth, "init_std": 0.2, **options}), seed=1)
+    given = {"preset": "tiny", "mtp_depth": depth, "init_std": 0.2, "balance_loss_weight": 0.0, **options}
+    return DeepseekPolicy(DeepseekConfig(**given), seed=1)
 
 
 def batch(*documents, length=8):

@@ -40,6 +40,8 @@ class Reading:
     """What a run changes from the preset that it names."""
     record: Row = field(default_factory=dict)
     """What an evaluation's evaluation.json holds."""
+    context: Row = field(default_factory=dict)
+    """What a context extension's context.json holds: perplexity by position and needles found, before and after."""
 
     @property
     def is_evaluation(self) -> bool:
@@ -85,6 +87,7 @@ def read_stage(stage: FinishedStage) -> Reading:
         funnel=[row for row in read_list(directory / "funnel.json") if is_number(row.get("kept"))],
         deviations=read_list(directory / "deviations.json", within="deviations"),
         record=read_object(directory / "evaluation.json"),
+        context=read_object(directory / "context.json"),
     )
 
 

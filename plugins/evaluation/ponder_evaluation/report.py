@@ -16,6 +16,7 @@ from ponder_evaluation.distillation import compute_table
 from ponder_evaluation.exams import exam_charts, exams_of, families
 from ponder_evaluation.figures import curves, emergence
 from ponder_evaluation.headline import headline
+from ponder_evaluation.long_context import context_section, perplexity_charts
 from ponder_evaluation.markup import Section, tag, text
 from ponder_evaluation.pictures import standalone
 from ponder_evaluation.pipeline import Pipeline, make_pipeline
@@ -73,6 +74,7 @@ def render(title: str, findings: Findings) -> str:
         answers.browser(pipeline, sample_problems(exams)),
         answers.over_steps(pipeline.makers),
         sections.funnels_section(pipeline),
+        context_section(pipeline),
         sections.stages_section(pipeline),
     )
     present = [part for part in parts if part is not None and part.content]
@@ -85,6 +87,7 @@ def draw_figures(findings: Findings, directory: Path) -> list[Path]:
     """SVG files: the curves of each training stage, what reinforcement brought out, and the exams."""
     pipeline = findings.pipeline
     sheets: dict[str, Sequence[Chart]] = {f"curves_{stage.name}": curves(pipeline, stage) for stage in pipeline.makers}
+    sheets |= {f"context_{stage.name}": list(perplexity_charts(stage)) for stage in pipeline.makers}
     sheets |= {f"emergence_{root}": charts for root, charts in emergence(pipeline)}
     for exam in (found.exam for found in findings.exams):
         for place, part in enumerate(families(pipeline, exam)):

@@ -10,7 +10,11 @@ from ponder.plugins import load_registry
 from ponder.progress import Display
 from ponder.recipe import load_recipe
 from ponder.run import run_recipe
+from ponder_deepseek import DeepseekConfig
 from ponder_deepseek import objective as learnt
+from ponder_deepseek.policy import DeepseekPolicy
+from ponder_pretraining import PretrainConfig
+from ponder_pretraining.training import Training
 
 RECIPE = """
 policies:
@@ -83,3 +87,21 @@ def test_steps_that_are_not_finite_change_no_weight_and_end_the_stage_after_a_fe
 
 def test_another_seed_is_another_run(tmp_path):
     assert losses(run(tmp_path)) != losses(run(tmp_path, "runs", "seed=1"))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+def test_in_mixed_precision_the_loss_falls_and_the_policy_is_saved_in_fp32(tmp_path, precision):
+    short = ("stages.pretrain.tokens=6144", f"stages.pretrain.precision={precision}")
+    directory = run(tmp_path, "runs", *short)
+    curve = losses(directory)
+    assert curve[-1] < curve[0] - 0.4
+    assert curve != losses(run(tmp_path, "plain", short[0]))
+    weights = load_file(directory / "policy" / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+def test_a_policy_in_bf16_is_trained_on_weights_in_fp32():
+    policy = DeepseekPolicy(DeepseekConfig(preset="tiny"))
+    policy.model.bfloat16()
+    Training(PretrainConfig(policy="base", task="pages", tokens=1000), policy, 1e-3)
+    assert {parameter.dtype for parameter in policy.model.parameters()} == {torch.float32}

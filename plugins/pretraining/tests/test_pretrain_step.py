@@ -6,7 +6,8 @@ from transformers import PreTrainedTokenizerFast
 
 from ponder.errors import InputError
 from ponder_pretraining import PretrainConfig
-from ponder_pretraining.stage import check_tokenizer, learning_rate_share
+from ponder_pretraining.stage import learning_rate_share
+from ponder_pretraining.training import check_tokenizer
 
 
 def config(**options):

@@ -1,0 +1,142 @@
+"""How far the loss in FP8 departs from that in BF16: DeepSeek-V3's Figure 10 on the mini model.
+
+A new `mini` model is pretrained on the mini web in each precision, from the same weights on the same batches, at V3's highest
+learning rate: at the recipes' ten times higher one, runs of any two precisions drift apart by chance, BF16 and FP32 as far as FP8 and BF16. Losses are smoothed by an exponential moving average with coefficient 0.9, as in the figure, and the
+relative error is |FP8 - BF16| / BF16 of the smoothed losses; the paper reports that it stays below 0.25 % (section 3.3, appendix B.1). The first
+steps, in which both fall steeply, are left out of the largest and mean error (--settled). BF16 against FP32 is there for scale: how far apart two
+precisions come that nobody tells apart. On a CPU both are emulated (`ponder.hf_fp8`, `ponder.hf_precision`): the numbers mean
+something, the time does not.
+
+    python benchmarks/fp8.py --tokens 280000 --threads 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+
+from ponder.hf_precision import Precision
+from ponder_deepseek import DeepseekConfig
+from ponder_deepseek.policy import DeepseekPolicy
+from ponder_pretraining import PretrainConfig
+from ponder_pretraining.packing import packed_rows
+from ponder_pretraining.stage import learning_rate_share
+from ponder_pretraining.training import Training, batches
+from ponder_tasks import MiniWebConfig
+from ponder_tasks.mini_web import MiniWeb
+
+PUBLISHED = 0.0025
+COEFFICIENT = 0.9
+"""Of the moving average: what of the last value stays."""
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp8")
+ROWS_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Relative errors of one smoothed curve against another, over the settled steps."""
+
+    largest: float
+    mean: float
+    last: float
+
+
+def smoothed(losses: Sequence[float]) -> list[float]:
+    """The exponential moving average of the curve, from its first value on."""
+    return list(itertools.accumulate(losses, lambda mean, loss: COEFFICIENT * mean + (1 - COEFFICIENT) * loss))
+
+
+def errors(losses: Sequence[float], against: Sequence[float], settled: float) -> Errors:
+    """How far the smoothed losses are from the others, leaving out the first share `settled` of the steps."""
+    pairs = zip(smoothed(losses), smoothed(against), strict=True)
+    relative = [abs(one - other) / other for one, other in pairs][round(settled * len(losses)) :]
+    return Errors(max(relative), sum(relative) / len(relative), relative[-1])
+
+
+def curve(precision: Precision, config: PretrainConfig, seed: int) -> list[float]:
+    """The loss of each step."""
+    web = MiniWeb(MiniWebConfig())
+    policy = DeepseekPolicy(
+        DeepseekConfig(preset="mini", corpus="web", vocab_size=512), seed=seed, task=lambda name: web
+    )
+    training = Training(config, policy, config.learning_rate)
+    policy.model.train()
+    stream = batches(policy.tokenizer, web, packed_rows, config.sequence_length, config.rows, seed)
+    losses = []
+    for step, batch in zip(range(config.steps), stream, strict=False):
+        rate = config.learning_rate * learning_rate_share(step, config)
+        losses.append(training.step(batch, step, rate, step / config.steps)["loss"])
+    return losses
+
+
+def as_table(curves: dict[str, list[float]], settled: float) -> str:
+    """The smoothed curves, and what they differ by."""
+    smooth = {name: smoothed(losses) for name, losses in curves.items()}
+    count = len(smooth["bf16"])
+    lines = [f"{'step':>6}{'fp32':>10}{'bf16':>10}{'fp8':>10}{'fp8 to bf16':>14}"]
+    for place in sorted({round(part * (count - 1) / (ROWS_SHOWN - 1)) for part in range(ROWS_SHOWN)}):
+        fp32, bf16, fp8 = (smooth[name][place] for name in PRECISIONS)
+        lines.append(f"{place:6}{fp32:10.4f}{bf16:10.4f}{fp8:10.4f}{100 * (fp8 - bf16) / bf16:+13.3f}%")
+    for name, other in (("fp8", "bf16"), ("bf16", "fp32")):
+        found = errors(curves[name], curves[other], settled)
+        lines.append(
+            f"{name} against {other}: largest {100 * found.largest:.3f} %, mean {100 * found.mean:.3f} %, "
+            f"at the end {100 * found.last:.3f} %" + (" (published: below 0.25 %)" if name == "fp8" else "")
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train, compare, print."""
+    options = _arguments()
+    torch.set_num_threads(options.threads)
+    config = PretrainConfig(
+        policy="",
+        task="",
+        tokens=options.tokens,
+        batch_tokens=options.batch_tokens,
+        learning_rate=options.learning_rate,
+    )
+    curves = {}
+    for precision in PRECISIONS:
+        started = time.perf_counter()
+        curves[precision] = curve(precision, _in(precision, config), options.seed)
+        print(f"{precision}: {config.steps} steps in {time.perf_counter() - started:.0f} s", flush=True)
+    print(as_table(curves, options.settled))
+    if options.json:
+        found = {"published": PUBLISHED, "curves": curves}
+        found["fp8"] = asdict(errors(curves["fp8"], curves["bf16"], options.settled))
+        options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def _in(precision: Precision, config: PretrainConfig) -> PretrainConfig:
+    return PretrainConfig(**{**asdict(config), "precision": precision})
+
+
+def _arguments() -> argparse.Namespace:
+    summary, _, details = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=details, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tokens", type=int, default=280_000, help="tokens to train on (%(default)s)")
+    parser.add_argument("--batch-tokens", type=int, default=1024, help="tokens of a step (%(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=2.2e-4, help="highest learning rate (%(default)s)")
+    parser.add_argument("--settled", type=float, default=0.25, help="share of the steps left out (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and batches (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (%(default)s)")
+    parser.add_argument("--json", type=Path, help="write all curves to this file, too")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
