@@ -17,8 +17,9 @@ class AccuracyConfig(RewardConfig):
 
     needs_answer: ClassVar[bool] = True
 
-    tolerance: float = 1e-6
-    """How far a decimal answer may be from the reference, as a share of the reference; integers and fractions are exact."""
+    tolerance: float = 0.0
+    """How far a decimal answer may be from the reference, as a share of the reference, where the two do not agree in six decimal
+    places anyway; integers and fractions are exact."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
