@@ -14,7 +14,7 @@ from typing import Any, TypeGuard, cast
 
 from ponder.components import RewardConfig
 from ponder.confinement import MISSING, Tier, available_tier
-from ponder.errors import InputError, StageError
+from ponder.errors import InputError, PonderError, StageError
 from ponder.interfaces import BatchReward, Reward
 from ponder.nursery_main import judged
 from ponder.scopes import TASK_KEY, scoped_batch_reward, scoped_reward
@@ -228,6 +228,8 @@ def _batch_verdicts(named: NamedReward, rollouts: Sequence[Rollout]) -> list[Ver
         return []
     try:
         values = list(scoped_batch_reward(named.reward, named.config.tasks).score(rollouts))
+    except PonderError:
+        raise
     except Exception:
         return [Verdict("error", problem=traceback.format_exc())] * len(rollouts)
     if len(values) != len(rollouts):

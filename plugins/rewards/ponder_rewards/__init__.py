@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from ponder import Component, Reward, RewardConfig, hookimpl, lazy
 from ponder.text import FormatStyle, LanguageChoice
+from ponder_rewards.code_config import CodeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ class LanguageConsistencyConfig(RewardConfig):
 def ponder_rewards() -> Iterator[Component[Reward]]:
     """The rewards of this distribution."""
     yield Component("accuracy", AccuracyConfig, lazy("ponder_rewards.accuracy:Accuracy"))
+    yield Component("code", CodeConfig, lazy("ponder_rewards.code:Code"))
     yield Component("format", FormatConfig, lazy("ponder_rewards.format:Format"))
     yield Component(
         "language_consistency",
