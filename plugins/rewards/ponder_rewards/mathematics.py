@@ -26,6 +26,7 @@ _COMMAND = re.compile(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?")
 _PROSE = re.compile(r"[A-Za-z]{3,}|[^\x00-\x7f]")
 _PERCENT = re.compile(r"\s*(?:\\?%|\bpercent|\\text\{ ?percent\})\s*\$?$", re.IGNORECASE)
 _TINY = 1e-6
+_CONNECTIVE = re.compile(r"\b(?:and|or|infinity)\b")
 _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _NAME = re.compile(r"\\?[A-Za-z]\w*(?:_\{\w+\})?(?:\([A-Za-z]\))?", re.ASCII)
 
@@ -87,4 +88,4 @@ def _delimited(text: str) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    return _PROSE.search(_COMMAND.sub(" ", text)) is not None
+    return _PROSE.search(_CONNECTIVE.sub(" ", _COMMAND.sub(" ", text))) is not None

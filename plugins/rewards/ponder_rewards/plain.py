@@ -18,6 +18,7 @@ _PERCENT = re.compile(r"\s*(?:\\?%|(?<![a-z])percent)$", re.IGNORECASE)
 _WORDS = re.compile(r"[^\W\d_]+(?:[ '’-]+[^\W\d_]+)*")
 _OPTION = re.compile(r"\(?([A-Ja-j])\)?(?:[.:)](?:\s.*)?)?")
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed)\s?\{([^{}\\$]*)\}")
+_PRICE = re.compile(r"(?:\\?\$|[€£¥])\s?[\d.,]+", re.ASCII)
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 
 _TOO_MANY_DIGITS = re.compile(rf"[0-9]{{{_MOST_DIGITS + 1}}}")
@@ -57,6 +58,8 @@ def _unwrapped(text: str) -> str:
             and not any(sign in inner for sign in ("$", "\\(", "\\["))
         ):
             return inner.strip()
+    if _PRICE.fullmatch(text):
+        return text.lstrip("\\$€£¥ ")
     wrapped = _WRAPPER.fullmatch(text)
     return wrapped.group(1).strip() if wrapped else text
 
