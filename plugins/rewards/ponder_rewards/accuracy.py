@@ -90,11 +90,16 @@ def _reference(answer: str) -> _Reference | None:
     if not text or len(text) > LONGEST:
         return None
     found = number(text)
-    terms = polynomial(text) if found is None else None
+    terms = polynomial(text) if found is None else _constant(found)
     words = found is None and terms is None and is_words(text)
     if found is None and terms is None and not words and not (is_safe(text) and _readable(text)):
         return None
     return _Reference(text, found, terms, words)
+
+
+def _constant(found: Number) -> Polynomial | None:
+    exact = not (found.is_decimal or found.is_percent)
+    return ({(): found.value} if found.value else {}) if exact else None
 
 
 def _final(answer: str) -> str:

@@ -53,7 +53,8 @@ def test_the_set_is_large_and_has_no_repeats() -> None:
 
 @pytest.mark.slow
 def test_no_hostile_completion_crashes_hangs_or_is_called_right() -> None:
-    attacks = TEXTS.hostile()
+    # A fifth of them: benchmarks/hostile.py goes through all.
+    attacks = TEXTS.hostile()[::5]
     scores = scored([text for attack in attacks for text in (attack, GOOD)])
     _are_sane(scores)
     # A neighbour is right whatever came before it.
@@ -66,7 +67,7 @@ def test_no_hostile_completion_crashes_hangs_or_is_called_right() -> None:
 
 
 def test_mutations_leave_every_score_finite_or_absent() -> None:
-    _are_sane(scored(list(TEXTS.mutated(150, seed=1, longest=2_000))))
+    _are_sane(scored(list(TEXTS.mutated(60, seed=1, longest=2_000))))
     assert not CANARY.exists()
 
 
