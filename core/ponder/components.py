@@ -98,5 +98,9 @@ class RewardConfig:
     tasks: list[str] = field(default_factory=list)
     """Score only the examples of these parts of a `mixture`, and abstain on all others; empty scores everything."""
 
+    confinement: Literal["any", "limits", "system_calls", "files"] = "any"
+    """What the processes that score must at least be denied, or the run is refused; it is always as much as the machine can.
+    `limits`: memory and processor time; `system_calls`: also network, new processes and writing; `files`: also most reading."""
+
     needs_answer: ClassVar[bool] = False
     """Whether the reward compares with `Example.answer`, and so asks for a task that has answers."""

@@ -108,8 +108,13 @@ class StageContext:
         return building.build_loss(self._run.recipe, name)
 
     def rubric(self, names: Sequence[str]) -> Rubric:
-        """The weighted sum of these rewards entries; its workers end with the stage."""
-        return self._resources.enter_context(building.build_rubric(self._run.recipe, self._finished, names, self.say))
+        """The weighted sum of these rewards entries; its workers end with the stage.
+
+        How far they are confined depends on the machine, so it goes to the timings: `rewards/confinement`, 0 to 3.
+        """
+        rubric = building.build_rubric(self._run.recipe, self._finished, names, self.say)
+        self.timing({"rewards/confinement": float(rubric.tier)})
+        return self._resources.enter_context(rubric)
 
     def stage(self, name: str) -> FinishedStage:
         """An earlier stage of the recipe."""

@@ -7,7 +7,6 @@ replaced within milliseconds, and never scores anything itself. It ends, and its
 from __future__ import annotations
 
 import copy
-import ctypes
 import gc
 import json
 import math
@@ -19,10 +18,11 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
+from ponder.confinement import Confinement, die_with, interpreter_paths
 from ponder.crossing import unpack
 from ponder.types import Completion, Example
 
@@ -43,8 +43,8 @@ class Limits:
     """Processor time for one sample; independent of how busy the machine is."""
     wall_seconds: float = 20.0
     """Time for one sample on the clock, after which a worker that sleeps is killed. One that waits for a core is not."""
-    memory_mb: int = 1024
-    """Memory a worker may take in addition to what it starts with."""
+    memory_mb: int = 512
+    """Memory a worker may take in addition to what it starts with; one that keeps half of it is replaced."""
     give_up_after: int = 16
     """After this many samples in a row that time out, the rest of the batch counts as timed out for that reward."""
 
@@ -78,25 +78,61 @@ def main(descriptor: int) -> None:
         rewards, limits = unpack(receive_frame(control) or b"")
         for reward in rewards:
             getattr(reward, "warm_up", _nothing_to_warm_up)()
+        confinement = Confinement(_readable(rewards), memory_mb=limits.memory_mb)
+        _rehearse(confinement)
     except BaseException:
         send_frame(control, traceback.format_exc()[-_TRACEBACK_CHARACTERS:].encode(errors="replace"))
         return
     gc.collect()
     gc.freeze()
     send_frame(control, b"")
-    _Nursery(control, parent, rewards, limits).run()
+    _Nursery(control, parent, rewards, limits, confinement).run()
 
 
 def _nothing_to_warm_up() -> None:
     """Most rewards are ready when they are built."""
 
 
+def _readable(rewards: Sequence[Any]) -> Iterator[str]:
+    """What workers may read: the interpreter, all that can be imported, caches, and what lies beside a reward's module."""
+    yield from interpreter_paths()
+    yield from sys.path
+    yield from (os.environ[name] for name in ("HF_HOME", "XDG_CACHE_HOME") if name in os.environ)
+    for reward in rewards:
+        named = reward if hasattr(reward, "__qualname__") else type(reward)
+        file = getattr(sys.modules.get(named.__module__), "__file__", None)
+        if file:
+            yield os.path.dirname(os.path.realpath(file))  # noqa: PTH120 - Landlock takes texts
+
+
+def _rehearse(confinement: Confinement) -> None:
+    """Confine a process that does nothing else: what cannot be done here is an error now, not on every sample."""
+    report, words = os.pipe()
+    process = os.fork()
+    if not process:
+        try:
+            confinement.apply()
+        except BaseException:
+            os.write(words, traceback.format_exc()[-_TRACEBACK_CHARACTERS:].encode(errors="replace"))
+        finally:
+            os._exit(0)
+    os.close(words)
+    with open(report, "rb") as file:  # noqa: PTH123 - it is a pipe
+        problem = file.read().decode(errors="replace")
+    os.waitpid(process, 0)
+    if problem:
+        raise RuntimeError(problem)
+
+
 class _Nursery:
-    def __init__(self, control: socket.socket, parent: int, rewards: Sequence[Any], limits: Limits) -> None:
+    def __init__(
+        self, control: socket.socket, parent: int, rewards: Sequence[Any], limits: Limits, confinement: Confinement
+    ) -> None:
         self._control = control
         self._parent = parent
         self._rewards = rewards
         self._limits = limits
+        self._confinement = confinement
         self._workers: dict[int, int] = {}
 
     def run(self) -> None:
@@ -138,46 +174,42 @@ class _Nursery:
             return process
         try:
             self._control.close()
-            _confine(nursery, self._limits)
+            _confine(nursery, self._confinement)
             _serve(connection, self._rewards, self._limits)
         finally:
             os._exit(1)
 
 
-def _confine(nursery: int, limits: Limits) -> None:
+def _confine(nursery: int, confinement: Confinement) -> None:
     os.setsid()
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != nursery:
-            os._exit(1)
+    die_with(nursery)
     # What a reward prints must not reach the terminal's progress bars, and cannot reach the replies.
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        allowed = _address_space() + limits.memory_mb * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
-
-
-def _address_space() -> int:
-    with open("/proc/self/statm") as file:  # noqa: PTH123 - pathlib costs a worker's start more than the read
-        return int(file.read().split()[0]) * resource.getpagesize()
+    confinement.apply()
 
 
 def _serve(connection: socket.socket, rewards: Sequence[Any], limits: Limits) -> None:
     """Score chunk after chunk, with a reply of one line for each sample and reward as soon as it is known."""
+    most = _peak_memory() + limits.memory_mb * 2**20 // 2
     while (chunk := receive_frame(connection)) is not None:
         samples: list[Sample] = unpack(chunk)
         for sample in samples:
             for index in sample.rewards:
                 status, value, problem, unharmed = _limited(rewards[index], sample, limits)
+                unharmed = unharmed and _peak_memory() <= most
                 reply = json.dumps([sample.index, index, status, value, problem, unharmed])
                 connection.sendall(reply.encode() + b"\n")
                 if not unharmed:
                     os._exit(0)
     os._exit(0)
+
+
+def _peak_memory() -> int:
+    """The most memory this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _limited(reward: Any, sample: Sample, limits: Limits) -> tuple[Status, float | None, str, bool]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeGuard, cast
 
 from ponder.components import RewardConfig
-from ponder.errors import InputError, StageError
+from ponder.confinement import MISSING, Tier, available_tier
+from ponder.errors import InputError, PonderError, StageError
 from ponder.interfaces import BatchReward, Reward
 from ponder.nursery_main import judged
 from ponder.scopes import TASK_KEY, scoped_batch_reward, scoped_reward
@@ -24,6 +25,10 @@ __all__ = ["Limits", "NamedReward", "Rubric", "Score"]
 
 _FAILURES = ("timeout", "error")
 _LAST_LINES = 6
+_CONFINED = (
+    "\n(A reward that scores one sample may not write, start processes or use the network, and may read little more than Python "
+    "modules: open files in its `warm_up`, or make it a BatchReward.)"
+)
 _logger = logging.getLogger("ponder")
 
 
@@ -53,7 +58,8 @@ class Rubric:
     """Scores rollouts with all its rewards. A context manager: leaving it ends the worker processes.
 
     A reward that scores one sample runs in worker processes under `limits`; a BatchReward (it has `score` and is not itself
-    callable) runs in this process. A reward that fails or takes too long on a sample abstains there, is counted, and its
+    callable) runs in this process. The workers are confined as far as the machine can (`tier`): they may neither write nor reach
+    the network, and read little more than Python modules, so a reward opens what else it needs in its `warm_up`. A reward that fails or takes too long on a sample abstains there, is counted, and its
     first problem is shown through `say`. A reward may have a method `warm_up()`: it is called once, before any sample is
     timed, in the process that the workers are copies of. Weights count as they are: a total is not divided by their sum.
     """
@@ -70,6 +76,8 @@ class Rubric:
         if len(set(self.names)) != len(self.names):
             raise InputError(f"two rewards of one rubric have the same name: {', '.join(self.names)}")
         self._rewards = tuple(rewards)
+        self.tier: Tier = available_tier()
+        """How far this machine lets the processes that score be confined."""
         self._say = say or _logger.warning
         limits = limits or Limits()
         singles = {
@@ -77,10 +85,13 @@ class Rubric:
             for named in rewards
             if not _is_batch(named.reward)
         }
+        _check_confinement([named for named in rewards if named.name in singles], self.tier)
         self._pool = WorkerPool(singles, limits, plugin_files)
         self._singles = tuple(singles)
         self._health = {reward.name: _Health() for reward in rewards}
         self._give_up_after = limits.give_up_after
+        if singles and self.tier < Tier.FILES:
+            self._say(f"rewards are scored without {MISSING[Tier(self.tier + 1)]}")
         self._background: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Rubric:
@@ -180,7 +191,8 @@ class Rubric:
         failed = [verdict for verdict in verdicts if verdict.status in _FAILURES]
         if failed and not health.problem:
             health.problem = _printable(failed[0].problem)
-            self._say(f"reward {reward.name!r} ({_origin(reward.reward)}) {_what(failed[0])}: {health.problem}")
+            hint = _CONFINED if "\nPermissionError" in health.problem and not _is_batch(reward.reward) else ""
+            self._say(f"reward {reward.name!r} ({_origin(reward.reward)}) {_what(failed[0])}: {health.problem}{hint}")
         if len(failed) < len(verdicts):
             health.worked, health.failures = True, 0
         health.failures += len(failed)
@@ -196,6 +208,16 @@ class _Health:
     problem: str = ""
 
 
+def _check_confinement(rewards: Sequence[NamedReward], tier: Tier) -> None:
+    for named in rewards:
+        wanted = Tier.NONE if named.config.confinement == "any" else Tier[named.config.confinement.upper()]
+        if wanted > tier:
+            raise InputError(
+                f"reward {named.name!r} is to be scored with confinement {named.config.confinement!r}, which this machine lacks: "
+                f"{MISSING[Tier(tier + 1)]}. Run it elsewhere, or ask for less"
+            )
+
+
 def _is_batch(reward: Reward | BatchReward) -> TypeGuard[BatchReward]:
     return not callable(reward)
 
@@ -206,6 +228,8 @@ def _batch_verdicts(named: NamedReward, rollouts: Sequence[Rollout]) -> list[Ver
         return []
     try:
         values = list(scoped_batch_reward(named.reward, named.config.tasks).score(rollouts))
+    except PonderError:
+        raise
     except Exception:
         return [Verdict("error", problem=traceback.format_exc())] * len(rollouts)
     if len(values) != len(rollouts):

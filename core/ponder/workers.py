@@ -29,6 +29,7 @@ __all__ = ["Limits", "Verdict", "WorkerPool"]
 _LARGEST_CHUNK = 32
 _LARGEST_REPLY = 1 << 16
 _RECHECK_SECONDS = 0.05
+_TICK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +117,22 @@ class WorkerPool:
     def _kill_sleepers(self, batch: _Batch, selector: selectors.BaseSelector) -> None:
         for worker in self._workers:
             if worker.expected and time.monotonic() >= worker.deadline(self._limits.wall_seconds):
-                if worker.has_news() or not _sleeps(worker.process):
+                if worker.has_news():
                     worker.look_again()
+                elif overdue := self._overdue(worker):
+                    self._replace(worker, batch, selector, Verdict("timeout", problem=overdue))
                 else:
-                    slept = f"no answer within {self._limits.wall_seconds:g} s"
-                    self._replace(worker, batch, selector, Verdict("timeout", problem=slept))
+                    worker.look_again()
+
+    def _overdue(self, worker: _Worker) -> str:
+        """What a worker that has long been silent did wrong; nothing when it only waits for a core."""
+        state, used = _activity(worker.process)
+        if state not in ("R", "D"):
+            return f"no answer within {self._limits.wall_seconds:g} s"
+        # The kernel ends a worker at its limit of processor time, unless text that a reward ran has put an end to that.
+        if used - worker.first_seen(used) > self._limits.cpu_seconds + _TICK_SECONDS:
+            return f"more than {self._limits.cpu_seconds:g} s of processor time"
+        return ""
 
     def _replace(
         self, worker: _Worker, batch: _Batch, selector: selectors.BaseSelector, verdict: Verdict | None
@@ -220,6 +232,7 @@ class _Worker:
     _received: bytes = b""
     _since: float = 0.0
     _not_before: float = 0.0
+    _first_seen: float | None = None
 
     def give(self, samples: list[Sample]) -> None:
         """Send a chunk. A worker that is gone is found out by the read that follows."""
@@ -227,7 +240,7 @@ class _Worker:
             return
         packed = _packed_samples(samples)
         self.expected.extend((sample.index, reward) for sample in samples for reward in sample.rewards)
-        self._since = time.monotonic()
+        self._since, self._first_seen = time.monotonic(), None
         try:
             send_frame(self.connection, packed)
         except ConnectionError:
@@ -240,7 +253,7 @@ class _Worker:
         except ConnectionError:
             arrived = b""
         *lines, self._received = (self._received + arrived).split(b"\n")
-        self._since = time.monotonic()
+        self._since, self._first_seen = time.monotonic(), None
         replies = [_parsed(line, expected) for line, expected in zip(lines, self.expected, strict=False)]
         if not arrived or len(self._received) > _LARGEST_REPLY or len(lines) > len(self.expected):
             replies.append(None)
@@ -253,6 +266,12 @@ class _Worker:
     def look_again(self) -> None:
         """Put the deadline off for a moment."""
         self._not_before = time.monotonic() + _RECHECK_SECONDS
+
+    def first_seen(self, used: float) -> float:
+        """The processor time it had used when its silence was first looked into."""
+        if self._first_seen is None:
+            self._first_seen = used
+        return self._first_seen
 
     def has_news(self) -> bool:
         """Whether a reply waits to be read."""
@@ -313,10 +332,10 @@ def _parsed(line: bytes, expected: tuple[int, int]) -> tuple[Verdict, bool] | No
     return Verdict(status, value, str(problem)), unharmed is True
 
 
-def _sleeps(process: int) -> bool:
-    """Whether the process waits for something other than a core."""
+def _activity(process: int) -> tuple[str, float]:
+    """The state of a process as the kernel has it ("R" runs or waits for a core), and the seconds of processor time it used."""
     try:
-        stat = Path(f"/proc/{process}/stat").read_text()
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()
     except OSError:
-        return True
-    return stat.rpartition(") ")[2][:1] not in ("R", "D")
+        return "X", 0.0
+    return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -64,7 +64,7 @@ ROWS = {option.name: option for option in options(OuterConfig)}
 
 
 def test_options_stand_in_the_order_of_the_fields_inherited_ones_first() -> None:
-    assert list(ROWS)[:6] == ["weight", "tasks", "path", "mode", "shade", "plain"]
+    assert list(ROWS)[:7] == ["weight", "tasks", "confinement", "path", "mode", "shade", "plain"]
 
 
 def test_fields_that_cannot_be_given_are_left_out() -> None:

@@ -21,6 +21,9 @@ from ponder.workers import Limits, WorkerPool
 QUICK = Limits(workers=2, cpu_seconds=0.3, wall_seconds=0.6, memory_mb=256)
 
 
+KEPT: list[bytes] = []
+
+
 def length(example: Example, completion: Completion) -> float:
     return float(len(completion.text))
 
@@ -60,6 +63,24 @@ def _hog() -> None:
     bytearray(2**31)
 
 
+def _burn_past_the_alarm() -> None:
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    _burn()
+
+
+def _keep() -> float:
+    KEPT.append(b"x" * (200 * 2**20))
+    return 1.0
+
+
+def _thread() -> float:
+    found: list[float] = []
+    thread = threading.Thread(target=found.append, args=(2.0,))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
 def _recurse() -> Any:
     return _recurse()
 
@@ -81,6 +102,11 @@ ACTS: dict[str, Callable[[], Any]] = {
     "recurse": _recurse,
     "chatter": _chatter,
     "true": lambda: True,
+    "burn on": _burn_past_the_alarm,
+    "keep": _keep,
+    "thread": _thread,
+    "import": lambda: float(importlib.import_module("fractions").Fraction(1, 2)),
+    "which": lambda: float(os.getpid()),
 }
 
 
@@ -137,6 +163,9 @@ def test_values_come_back_in_order_whatever_worker_found_them(pool: WorkerPool) 
         ("sleep", "timeout", "no answer within 0.6 s"),
         ("chatter", "ok", ""),
         ("true", "ok", ""),
+        ("burn on", "timeout", "0.3 s of processor time"),
+        ("thread", "ok", ""),
+        ("import", "ok", ""),
     ],
 )
 def test_misbehaviour_costs_the_one_sample(pool: WorkerPool, act: str, status: str, problem: str) -> None:
@@ -144,6 +173,14 @@ def test_misbehaviour_costs_the_one_sample(pool: WorkerPool, act: str, status: s
     assert (found.status, found.value is None) == (status, status != "ok")
     assert problem in found.problem
     assert (before.value, after.value) == (6.0, 5.0)
+
+
+def test_a_worker_that_keeps_memory_is_replaced_after_the_sample() -> None:
+    pool = WorkerPool({"misbehave": misbehave}, Limits(workers=1, memory_mb=256))
+    first, kept, second, third = (row[0].value for row in pool.score(rollouts("which", "keep", "which", "which")))
+    pool.close()
+    assert kept == 1.0
+    assert first != second == third
 
 
 def test_a_worker_that_is_lost_takes_no_other_score_of_its_chunk_with_it(pool: WorkerPool) -> None:
@@ -287,14 +324,18 @@ def test_the_death_of_the_trainer_takes_busy_workers_with_it(tmp_path: Path) -> 
     notes = tmp_path / "workers"
     script = tmp_path / "trainer.py"
     script.write_text(
-        "import os, time\n"
+        "import pathlib, threading, time\n"
         "from ponder import Completion, Example, Rollout\n"
         "from ponder.workers import Limits, WorkerPool\n"
         "def hang(example, completion):\n"
-        f"    print(os.getpid(), file=open({str(notes)!r}, 'a'), flush=True)\n"
         "    while True: pass\n"
+        "def note(pool):\n"
+        "    while len(pool._workers) < 2: time.sleep(0.01)\n"
+        f"    notes = pathlib.Path({str(notes)!r})\n"
+        "    notes.write_text(''.join(f'{worker.process}\\n' for worker in pool._workers))\n"
         "if __name__ == '__main__':\n"
         "    pool = WorkerPool({'hang': hang}, Limits(workers=2, cpu_seconds=60))\n"
+        "    threading.Thread(target=note, args=(pool,)).start()\n"
         "    pool.score([Rollout(Example('q'), Completion('x'), 0)] * 4)\n"
     )
     trainer = subprocess.Popen([sys.executable, str(script)])

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from ponder import BatchReward, Component, Reward, RewardConfig, hookimpl, lazy
 from ponder.text import FormatStyle
+from ponder_rewards.code_config import CodeConfig
 from ponder_rewards.judge_options import JudgeConfig
 from ponder_rewards.languages import SCRIPTS, Code, CodeOrQuestion
 from ponder_rewards.options import (
@@ -26,6 +27,7 @@ from ponder_rewards.options import (
 
 __all__ = [
     "AccuracyConfig",
+    "CodeConfig",
     "CosineLengthConfig",
     "FormatConfig",
     "InstructionConfig",
@@ -46,8 +48,9 @@ class AccuracyConfig(RewardConfig):
 
     needs_answer: ClassVar[bool] = True
 
-    tolerance: float = 1e-6
-    """How far a decimal answer may be from the reference, as a share of the reference; integers and fractions are exact."""
+    tolerance: float = 0.0
+    """How far a decimal answer may be from the reference, as a share of the reference, where the two do not agree in six decimal
+    places anyway; integers and fractions are exact."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
@@ -95,6 +98,7 @@ class LanguageConsistencyConfig(RewardConfig):
 def ponder_rewards() -> Iterator[Component[Reward | BatchReward]]:
     """The rewards of this distribution."""
     yield Component("accuracy", AccuracyConfig, lazy("ponder_rewards.accuracy:Accuracy"))
+    yield Component("code", CodeConfig, lazy("ponder_rewards.code:Code"))
     yield Component("format", FormatConfig, lazy("ponder_rewards.format:Format"))
     yield Component("tag_count", TagCountConfig, lazy("ponder_rewards.tag_count:TagCount"))
     yield Component(

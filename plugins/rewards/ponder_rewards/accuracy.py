@@ -11,24 +11,23 @@ from typing import Any
 from ponder import Completion, Example
 from ponder.text import extract_answer
 from ponder_rewards import AccuracyConfig
+from ponder_rewards.plain import LONGEST, Number, bare, is_safe, is_words, number, same_words
+from ponder_rewards.polynomials import Polynomial, polynomial
 
-_LONGEST = 512
-_DEEPEST = 32
-_MOST_DIGITS = 300
-
-_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?", re.ASCII)
-_QUOTIENT = re.compile(r"[+-]?\d+/\d+", re.ASCII)
-_WORDS = re.compile(r"[^\W\d_]+(?:[ '’-]+[^\W\d_]+)*")
-_TOO_MANY_DIGITS = re.compile(rf"[0-9]{{{_MOST_DIGITS + 1}}}")
+_LEAST_AGREEMENT = Fraction(1, 1000)
+_ANSWER = re.compile(
+    r"<answer>([^<>]{0,200})</answer>|\\boxed ?\{([^{}]{0,200}|[^{}]{0,99}\{[^{}]{0,99}\}[^{}]{0,99})\}"
+)
+_BETWEEN = re.compile(r"[\s,;/&|$.]*(?:\bor\b|\band\b|或)?[\s,;/&|$.]*", re.IGNORECASE)
 
 
 class Accuracy:
     """1.0 when the response's answer equals the example's, 0.0 when it does not (DeepSeek-R1, section 2.2.2).
 
-    The answer is what `ponder.text.extract_answer` finds; of one longer than 512 characters, its last line. Plain numbers and
-    words are compared here; everything else by math-verify, symbolically. A side of an equation counts as the answer only
-    when the other side is a name or equal to it. Abstains when the example has no answer, or one that cannot be read. An
-    answer that is too long, too deep, or has too many digits to be read safely is wrong.
+    The answer is what `ponder.text.extract_answer` finds; of one longer than 512 characters, its last line. Several different
+    ones side by side are no answer. Plain numbers, polynomials and words are compared here, everything else by math-verify;
+    the verdicts are math-verify's, save for what `ponder_rewards.mathematics` lists. Abstains when the example has no answer,
+    or one that cannot be read. An answer that is too long, too deep, or too large a number to be read safely is wrong.
     """
 
     def __init__(self, config: AccuracyConfig) -> None:
@@ -42,76 +41,81 @@ class Accuracy:
         reference = _reference(example.answer) if example.answer is not None else None
         if reference is None:
             return None
-        return float(self._equal(reference, _bare(_final(extract_answer(completion.text)))))
+        answer = extract_answer(completion.text)
+        return float(not _hedges(completion.text) and self._equal(reference, bare(_final(answer))))
 
     def _equal(self, reference: _Reference, answer: str) -> bool:
         if answer == reference.text:
             return True
-        number = _number(answer)
-        if reference.number is not None and number is not None:
-            whole = "." not in reference.text + answer
-            allowed = 0 if whole else self._tolerance * abs(reference.number)
-            return abs(reference.number - number) <= allowed
+        if reference.number is not None and (found := number(answer)) is not None:
+            return self._same_number(reference.number, found)
         if reference.is_words:
-            return _folded(answer) == _folded(reference.text)
-        return _is_safe(answer) and _same_mathematics(reference.text, answer)
+            return same_words(reference.text, answer)
+        if reference.polynomial is not None and (same := polynomial(answer)) is not None:
+            return same == reference.polynomial
+        return is_safe(answer) and _same_mathematics(reference.text, answer)
+
+    def _same_number(self, reference: Number, found: Number) -> bool:
+        """Equality; of decimals, to six places and the tolerance. Of a reference in percent the sign may be left out."""
+        if (
+            reference.is_percent
+            and not found.is_percent
+            and self._close(reference, reference.value, found.value, found)
+        ):
+            return True
+        ours, theirs = (one.value / 100 if one.is_percent else one.value for one in (reference, found))
+        return self._close(reference, ours, theirs, found)
+
+    def _close(self, reference: Number, ours: Fraction, theirs: Fraction, found: Number) -> bool:
+        if not (reference.is_decimal or found.is_decimal):
+            return ours == theirs
+        difference = abs(ours - theirs)
+        # math-verify compares six places, which makes all tiny numbers equal.
+        rounded = round(ours, 6) == round(theirs, 6) and difference <= _LEAST_AGREEMENT * abs(ours)
+        return rounded or difference <= self._tolerance * abs(ours)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
     text: str
-    number: Fraction | None
+    number: Number | None
+    polynomial: Polynomial | None
     is_words: bool
 
 
 @lru_cache(maxsize=4096)
 def _reference(answer: str) -> _Reference | None:
     """The example's answer as it is compared; None when it cannot be read."""
-    text = _bare(answer)
-    number, is_words = _number(text), bool(_WORDS.fullmatch(text))
-    if number is None and not is_words and not (_is_safe(text) and _readable(text)):
+    text = bare(answer)
+    if not text or len(text) > LONGEST:
         return None
-    return _Reference(text, number, is_words)
+    found = number(text)
+    terms = polynomial(text) if found is None else _constant(found)
+    words = found is None and terms is None and is_words(text)
+    if found is None and terms is None and not words and not (is_safe(text) and _readable(text)):
+        return None
+    return _Reference(text, found, terms, words)
+
+
+def _constant(found: Number) -> Polynomial | None:
+    exact = not (found.is_decimal or found.is_percent)
+    return ({(): found.value} if found.value else {}) if exact else None
 
 
 def _final(answer: str) -> str:
-    return answer if len(answer) <= _LONGEST else answer.rpartition("\n")[2]
+    return answer if len(answer) <= LONGEST else answer.rpartition("\n")[2]
 
 
-def _bare(answer: str) -> str:
-    """The answer without what only surrounds it: spaces, one pair of delimiters, emphasis, a box, a full stop."""
-    if len(answer) > _LONGEST:
-        return answer
-    text = " ".join(answer.split()).strip("*").rstrip(".。").strip().replace("\N{MINUS SIGN}", "-")
-    for opening, closing in (("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("\\boxed{", "}")):
-        inner = text[len(opening) : -len(closing)]
-        if text.startswith(opening) and text.endswith(closing) and not set("$\\{}") & set(inner):
-            text = inner.strip()
-    return text
-
-
-def _number(text: str) -> Fraction | None:
-    if len(text) > _MOST_DIGITS or not text or not (_NUMBER.fullmatch(text) or _QUOTIENT.fullmatch(text)):
-        return None
-    try:
-        return Fraction(text.replace(",", ""))
-    except (ValueError, ZeroDivisionError):
-        return None
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.strip("()").casefold().split())
-
-
-def _is_safe(text: str) -> bool:
-    """Whether a parser may see the text: linear checks, because what they refuse is what parsers choke on."""
-    if not text or len(text) > _LONGEST or _TOO_MANY_DIGITS.search(text) or not text.isprintable():
+def _hedges(text: str) -> bool:
+    """Whether the last answer is one of several different ones that stand side by side: `\\boxed{1} or \\boxed{2}`."""
+    last = before = None
+    for found in _ANSWER.finditer(text):
+        last, before = found, last
+    if last is None or before is None:
         return False
-    depth = deepest = 0
-    for character in text:
-        depth += (character in "([{") - (character in ")]}")
-        deepest = max(deepest, depth)
-    return deepest <= _DEEPEST
+    between = text[before.end() : last.start()]
+    same = bare(before[1] or before[2] or "") == bare(last[1] or last[2] or "")
+    return not same and len(between) <= 20 and _BETWEEN.fullmatch(between) is not None
 
 
 def _readable(text: str) -> bool:

@@ -1,4 +1,12 @@
-"""math-verify without its own time limits: only for worker processes, which are killed when they take too long."""
+"""math-verify without its own time limits: only for worker processes, which are killed when they take too long.
+
+Verdicts are its own, save where it accepts what is no answer:
+
+* a side of an equation counts only when the other side is a name or equal to it: `0 = 5` and `x + y = 5` are not 5;
+* a percent sign means a hundredth: `42\\%` is 0.42 and not 42. Of a reference in percent the answer may leave the sign out;
+* two numbers near zero are equal when they agree in three digits: `e^{-50}` is not `\\pi^{-60}`, nor 0.0000001 0.0000002;
+* words are words: `spair` is not Paris, though the products of their letters are equal.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 import math_verify
+from sympy import Expr
 
 # It would warn in every worker that its time limits are off.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -15,17 +24,26 @@ logging.getLogger("math_verify").setLevel(logging.ERROR)
 _DELIMITER = re.compile(r"\$|\\[()\[\]]|\\boxed")
 _COMMAND = re.compile(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?")
 _PROSE = re.compile(r"[A-Za-z]{3,}|[^\x00-\x7f]")
+_PERCENT = re.compile(r"\s*(?:\\?%|\bpercent|\\text\{ ?percent\})\s*\$?$", re.IGNORECASE)
+_TINY = 1e-6
+_CONNECTIVE = re.compile(r"\b(?:and|or|infinity)\b")
 _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _NAME = re.compile(r"\\?[A-Za-z]\w*(?:_\{\w+\})?(?:\([A-Za-z]\))?", re.ASCII)
 
 
 def readable(text: str) -> bool:
     """Whether the text is mathematics."""
-    return bool(_parsed(text))
+    return bool(_reference(text))
 
 
 def same(reference: str, answer: str) -> bool:
     """Whether the answer equals the reference; of a bare equation every side must, save a name on its left."""
+    percent = _PERCENT.search(answer)
+    if percent and not _PERCENT.search(reference):
+        value = answer[: percent.start()]
+        return (
+            not _is_prose(value) and "=" not in value and _verified(reference, rf"\frac{{{value.strip('$ ')}}}{{100}}")
+        )
     if "=" in reference or "," in answer or not _EQUALS.search(answer) or _is_prose(answer):
         return _verified(reference, answer)
     sides = [side.strip() for side in _EQUALS.split(_DELIMITER.sub(" ", answer))]
@@ -35,11 +53,28 @@ def same(reference: str, answer: str) -> bool:
 
 
 def _verified(reference: str, answer: str) -> bool:
-    found = _parsed(answer)
-    return bool(found) and bool(math_verify.verify(list(_parsed(reference)), list(found), timeout_seconds=None))
+    expected, found = _reference(reference), _parsed(answer)
+    if not found or not math_verify.verify(list(expected), list(found), timeout_seconds=None):
+        return False
+    return not _only_both_tiny(expected[0], found[0])
 
 
-@lru_cache(maxsize=4096)
+def _only_both_tiny(expected: Any, found: Any) -> bool:
+    """Whether two constants were found equal because both are almost nothing."""
+    if not (isinstance(expected, Expr) and isinstance(found, Expr)) or expected.free_symbols or found.free_symbols:
+        return False
+    ours, theirs = (abs(one.doit().evalf(20)) for one in (expected, found))
+    if not (ours.is_Float and theirs.is_Float) or max(ours, theirs) > _TINY:
+        return False
+    return bool(abs(ours - theirs) > max(ours, theirs) / 1000)
+
+
+@lru_cache(maxsize=1024)
+def _reference(text: str) -> tuple[Any, ...]:
+    # Many answers are compared with one reference, which is worth keeping; what a model wrote is not.
+    return _parsed(text)
+
+
 def _parsed(text: str) -> tuple[Any, ...]:
     """What math-verify makes of the text; empty when that is no mathematics."""
     found = math_verify.parse(_delimited(text), parsing_timeout=None)
@@ -53,4 +88,4 @@ def _delimited(text: str) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    return _PROSE.search(_COMMAND.sub(" ", text)) is not None
+    return _PROSE.search(_CONNECTIVE.sub(" ", _COMMAND.sub(" ", text))) is not None
