@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ponder import Component, Policy, hookimpl, lazy, ref
 
@@ -12,6 +12,8 @@ from ponder import Component, Policy, hookimpl, lazy, ref
 @dataclass(frozen=True, kw_only=True)
 class DeepseekConfig:
     """A DeepSeek-V3 mixture of experts, made from a preset and initialised at random."""
+
+    example: ClassVar[Mapping[str, object]] = {"preset": "tiny"}
 
     preset: Literal["tiny", "mini", "v3_671b"] = "mini"
     """tiny: for tests. mini: trains in minutes on a CPU. v3_671b: the published sizes, on the meta device (to count, not to run)."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 from dataclasses import dataclass
 
 from ponder import Component, Stage, hookimpl, lazy, ref
@@ -11,6 +12,8 @@ from ponder import Component, Stage, hookimpl, lazy, ref
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """Next-token prediction with AdamW, warm-up and cosine decay; defaults after DeepSeek-V3 (section 4.2) where a size allows."""
+
+    example: ClassVar[Mapping[str, object]] = {"tokens": 20_000, "batch_tokens": 1024}
 
     policy: str = ref("policy")
     """Policy to train."""

@@ -1,0 +1,8 @@
+"""The stage of this plugin keeps what every stage promises."""
+
+from ponder.testing import StageSuite
+
+
+class TestRejectionSampling(StageSuite):
+    type = "rejection_sampling"
+    options = {"per_prompt": 2, "correct_at": 0.0, "filters": ["duplicates"], "prompts_per_chunk": 4}
