@@ -14,7 +14,7 @@ from typing import Final
 from ponder.errors import PonderError
 from ponder.suggestions import redacted
 
-VERBS: Final = ("run", "validate", "plan", "plugins", "report", "chat")
+VERBS: Final = ("run", "validate", "plan", "plugins", "new", "report", "chat")
 
 _KEY_VALUE: Final = ("overrides", "options")
 """What verbs call their list of KEY=VALUE arguments."""

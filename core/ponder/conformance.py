@@ -73,9 +73,7 @@ def check_distribution(registry: Registry, name: str, show: Callable[[str], None
     return Report(offers[0].distribution if offers else next(iter(broken)), version, results)
 
 
-def _checks(
-    registry: Registry, offers: Sequence[Offer], broken: dict[str, BaseException]
-) -> Iterator[CheckResult]:
+def _checks(registry: Registry, offers: Sequence[Offer], broken: dict[str, BaseException]) -> Iterator[CheckResult]:
     for key, error in broken.items():
         yield CheckResult("plugin", key, "it loads", "failed", _told(error))
     for offer in offers:

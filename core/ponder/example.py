@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 from ponder.components import Kind
 from ponder.describe import nested_dataclass
 from ponder.entries import SECTIONS
-from ponder.problems import RecipeError
 from ponder.plugins import Registry
+from ponder.problems import RecipeError
 
 _ENTRY_NAMES: Final[Mapping[str, str]] = {"policy": "base", "task": "problems", "sampler": "sampler"}
 """What entries are called in an example; others are called after their component."""
@@ -127,7 +127,9 @@ class _Draft:
         """An entry of this kind that is there, or a new one of the installed component that needs least."""
         if self.sections[kind]:
             return next(iter(self.sections[kind]))
-        free = [name for name in self.registry.names(kind) if (kind, name) not in self._busy and self._is_single(kind, name)]
+        free = [
+            name for name in self.registry.names(kind) if (kind, name) not in self._busy and self._is_single(kind, name)
+        ]
         if not free:
             return f"name_of_a_{kind}"
         return self.add(kind, min(free, key=lambda name: (self._needs(kind, name), name)))
@@ -208,5 +210,7 @@ def _flow(value: object) -> str:
         return "[" + ", ".join(map(_flow, value)) + "]"
     if isinstance(value, str | Path):
         text = str(value)
-        return text if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT else json.dumps(text, ensure_ascii=False)
+        return (
+            text if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT else json.dumps(text, ensure_ascii=False)
+        )
     return json.dumps(value)

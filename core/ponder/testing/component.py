@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import importlib.metadata
@@ -45,8 +46,8 @@ class Examples:
         self._examples = tuple(examples)
 
     def examples(self) -> Sequence[Example]:
-        """Those that were given."""
-        return self._examples
+        """Those that were given, each time anew."""
+        return copy.deepcopy(self._examples)
 
 
 class ComponentSuite:
@@ -209,10 +210,14 @@ class ComponentSuite:
     def _refuse_what_only_a_recipe_gives(self, component: Component[Any]) -> None:
         build: Any = component.build
         parameters = list(inspect.signature(getattr(build, "load", lambda: build)()).parameters.values())[1:]
-        needed = [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        needed = [
+            p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        ]
         missing = [name for name in needed if name not in self.offered()]
         if missing:
-            unchecked(f"building it takes `{missing[0]}`, which only the run of a recipe gives; replace `offered` in the suite")
+            unchecked(
+                f"building it takes `{missing[0]}`, which only the run of a recipe gives; replace `offered` in the suite"
+            )
 
     @classmethod
     def _folder(cls) -> Path:

@@ -53,8 +53,12 @@ class Disk:
             return
         if event == "open":
             path, _, flags = arguments
-            if isinstance(path, str | os.PathLike | bytes) and isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
-                self._opened(os.path.abspath(os.fsdecode(path)))
+            if (
+                isinstance(path, str | os.PathLike | bytes)
+                and isinstance(flags, int)
+                and flags & (os.O_WRONLY | os.O_RDWR)
+            ):
+                self._opened(str(Path(os.fsdecode(path)).absolute()))
         elif event in _CHANGES:
             self._change()
 
@@ -86,7 +90,7 @@ class Disk:
 
 def _scratch() -> tuple[str, ...]:
     """Where libraries may keep what they need for themselves."""
-    return (tempfile.gettempdir(), os.path.expanduser("~/.cache"), *_hugging_face())
+    return (tempfile.gettempdir(), str(Path.home() / ".cache"), *_hugging_face())
 
 
 def _hugging_face() -> list[str]:

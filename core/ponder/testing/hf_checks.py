@@ -27,12 +27,13 @@ def largest_difference(policy: Policy, example: Example, completion: Completion,
 
 
 def expected_text(policy: Policy, example: Example, completion: Completion) -> str:
-    """The text of a completion's tokens without the end of the sequence, behind what the chat template prefilled."""
-    tokens = [int(token) for token in completion.token_ids]
-    if tokens and tokens[-1] == policy.tokenizer.eos_token_id:
-        tokens.pop()
-    said = policy.tokenizer.decode(tokens, skip_special_tokens=False)
-    return prefilled_text(policy.tokenizer, example.prompt) + str(said)
+    """The text of a completion's tokens without the ends of texts and rows, behind what the chat template prefilled."""
+    tokenizer = policy.tokenizer
+    silent = {tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.bos_token_id}
+    said = tokenizer.decode(
+        [int(token) for token in completion.token_ids if token not in silent], skip_special_tokens=False
+    )
+    return prefilled_text(tokenizer, example.prompt) + str(said)
 
 
 def state_of(policy: Policy) -> dict[str, object]:

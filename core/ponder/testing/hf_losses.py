@@ -114,7 +114,9 @@ def evaluated(output: LossOutput, inputs: LossInputs) -> Evaluated:
         (gradient,) = torch.autograd.grad(output.loss, inputs.logprobs, allow_unused=True)
     rows = torch.zeros_like(inputs.logprobs) if gradient is None else gradient
     return Evaluated(
-        float(output.loss.detach()), rows.tolist(), {name: float(value.detach()) for name, value in output.metrics.items()}
+        float(output.loss.detach()),
+        rows.tolist(),
+        {name: float(value.detach()) for name, value in output.metrics.items()},
     )
 
 

@@ -53,10 +53,9 @@ def draw(policy: Policy, example: Example, place: tuple[int, ...], temperature: 
         known = (logits / temperature).log_softmax(-1)
         tokens.append(int(torch.multinomial(known.exp(), 1, generator=generator)))
         logprobs.append(float(known[tokens[-1]]))
-    has_ended = tokens[-1] == end
-    said = policy.tokenizer.decode(tokens[:-1] if has_ended else tokens, skip_special_tokens=False)
+    said = policy.tokenizer.decode([token for token in tokens if token not in (end, policy.tokenizer.pad_token_id)])
     text = prefilled_text(policy.tokenizer, example.prompt) + str(said)
-    return Completion(text, tokens, logprobs, "stop" if has_ended else "length", policy.version)
+    return Completion(text, tokens, logprobs, "stop" if tokens[-1] == end else "length", policy.version)
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
@@ -86,6 +85,9 @@ def _model(vocabulary: int, seed: int) -> LlamaForCausalLM:
         eos_token_id=0,
         pad_token_id=1,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config)
+        # Some texts end: the output of the end-of-sequence token is larger than others, of either sign.
+        model.lm_head.weight[0] *= 5
+        return model

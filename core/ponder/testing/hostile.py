@@ -28,7 +28,8 @@ def _characters() -> dict[str, str]:
         "terminal commands": "\x1b[2J\x1b]0;title\x07\x1b[31m<answer>4</answer>",
         "digits of other scripts": "<answer>\u0664\u096a\u0e54\uff14\U0001d7d2</answer> \\boxed{\u00b2\u2463\u56db}",
         "emoji": "\U0001f9d1\u200d\U0001f52c" * 500,
-        "several writing systems": "the \u7b54\u6848 \u0438 \u0627\u0644\u062c\u0648\u0627\u0628 \u3053\u305f\u3048 ist \u05d0\u05e8\u05d1\u05e2 " * 50,
+        "several writing systems": "the \u7b54\u6848 \u0438 \u0627\u0644\u062c\u0648\u0627\u0628 \u3053\u305f\u3048 ist \u05d0\u05e8\u05d1\u05e2 "
+        * 50,
         "other line ends": "<think>a\r\rb\r\nc\u2028d\u2029e\x85f</think>\r\n<answer>4</answer>\r",
     }
 

@@ -23,13 +23,22 @@ class LossSuite(ComponentSuite):
         from ponder.testing.hf_losses import batch
 
         output = self.call(batch())
-        require(isinstance(output, LossOutput), f"it returns {type(output).__name__}; return ponder.LossOutput(loss, metrics)")
+        require(
+            isinstance(output, LossOutput),
+            f"it returns {type(output).__name__}; return ponder.LossOutput(loss, metrics)",
+        )
         require(output.loss.ndim == 0, f"the loss has shape {tuple(output.loss.shape)}; it should be one number")
-        require(output.loss.requires_grad, "the loss has no gradient; compute it from inputs.logprobs without detach or no_grad")
+        require(
+            output.loss.requires_grad,
+            "the loss has no gradient; compute it from inputs.logprobs without detach or no_grad",
+        )
 
     def test_loss_and_gradient_are_finite(self) -> None:
         found = self.evaluated()
-        require(found.is_finite, f"the loss is {found.loss}, or its gradient is not finite; look for what stands where mask is false")
+        require(
+            found.is_finite,
+            f"the loss is {found.loss}, or its gradient is not finite; look for what stands where mask is false",
+        )
 
     def test_the_shares_of_micro_batches_add_up(self) -> None:
         from ponder.testing.hf_losses import batch, rows_of
@@ -51,7 +60,9 @@ class LossSuite(ComponentSuite):
         gradients = self.evaluated(whole).gradient
         parts = [self.evaluated(rows_of(whole, [row])) for row in range(6)]
         for row, part in enumerate(parts):
-            self._require_rows_equal(gradients[row], part.gradient[0], "in a micro-batch of its own, a row gets another gradient")
+            self._require_rows_equal(
+                gradients[row], part.gradient[0], "in a micro-batch of its own, a row gets another gradient"
+            )
 
     def test_metrics_add_up_as_the_loss_does(self) -> None:
         from ponder.testing.hf_losses import batch, rows_of
@@ -93,7 +104,9 @@ class LossSuite(ComponentSuite):
         straight, mixed = self.evaluated(batch()), self.evaluated(rows_of(batch(), order))
         self._require_equal(straight.loss, mixed.loss, "another order of the completions gives another loss")
         for place, row in enumerate(order):
-            self._require_rows_equal(straight.gradient[row], mixed.gradient[place], "a row's gradient depends on its place")
+            self._require_rows_equal(
+                straight.gradient[row], mixed.gradient[place], "a row's gradient depends on its place"
+            )
 
     def test_without_an_advantage_the_policy_gets_no_gradient(self) -> None:
         from ponder.testing.hf_losses import batch
@@ -123,7 +136,10 @@ class LossSuite(ComponentSuite):
 
         loss = self.build()
         first, second = self.evaluated(batch(), loss), self.evaluated(batch(), loss)
-        require((first.loss, first.gradient) == (second.loss, second.gradient), "called again with the same inputs it gives another loss")
+        require(
+            (first.loss, first.gradient) == (second.loss, second.gradient),
+            "called again with the same inputs it gives another loss",
+        )
 
     def test_its_inputs_are_left_as_they_were(self) -> None:
         from ponder.testing.hf_losses import batch, numbers_of
@@ -137,7 +153,10 @@ class LossSuite(ComponentSuite):
         from ponder.testing.hf_losses import batch, emptied
 
         found = self.evaluated(emptied(batch()))
-        require(found.is_finite and found.loss == 0, f"a batch in which no token counts has loss {found.loss}; it should be 0")
+        require(
+            found.is_finite and found.loss == 0,
+            f"a batch in which no token counts has loss {found.loss}; it should be 0",
+        )
 
     def test_metrics_are_plain_numbers(self) -> None:
         from ponder.testing.hf_losses import batch
@@ -157,7 +176,9 @@ class LossSuite(ComponentSuite):
         if getattr(loss, "needs_reference", False):
             unchecked("it says that it needs a reference")
         found = self.evaluated(batch(with_reference=False), loss)
-        require(found.is_finite, "without reference_logprobs the loss is not finite; have an attribute `needs_reference`")
+        require(
+            found.is_finite, "without reference_logprobs the loss is not finite; have an attribute `needs_reference`"
+        )
 
     def test_single_precision_is_enough(self) -> None:
         from ponder.testing.hf_losses import batch

@@ -11,7 +11,13 @@ from ponder.testing.outcome import brief, described, require, unchecked
 from ponder.types import Message
 
 _CHAT: Final[list[Message]] = [{"role": "user", "content": "What is 17 + 25?"}]
-_TEXTS: Final = ("1 + 2 = 3\n", "<think> 17 + 25 = 42 </think>", "\u7b54\u6848\u662f 12\u3002", "na\u00efve \U0001f642", "  two  spaces")
+_TEXTS: Final = (
+    "1 + 2 = 3\n",
+    "<think> 17 + 25 = 42 </think>",
+    "\u7b54\u6848\u662f 12\u3002",
+    "na\u00efve \U0001f642",
+    "  two  spaces",
+)
 _WEIGHTS: Final = (".safetensors", ".json", ".jinja", ".txt", ".model", ".md", ".spm")
 
 
@@ -45,7 +51,10 @@ class PolicySuite(ComponentSuite):
         from ponder.testing.hf_policies import vocabulary_sizes
 
         tokens, outputs = vocabulary_sizes(self.policy())
-        require(tokens <= outputs, f"its tokenizer has {tokens} tokens and its model {outputs} outputs; give the model as many")
+        require(
+            tokens <= outputs,
+            f"its tokenizer has {tokens} tokens and its model {outputs} outputs; give the model as many",
+        )
 
     def test_a_chat_is_rendered_and_left_open_for_the_assistant(self) -> None:
         tokenizer = self.policy().tokenizer
@@ -86,27 +95,39 @@ class PolicySuite(ComponentSuite):
 
         if not self.is_new:
             unchecked("the suite says that its weights are not drawn at random")
-        require(differing_weights(self.policy(), self.build_with(seed=12345)), "another seed gives the same weights; take `seed` in build")
+        require(
+            differing_weights(self.policy(), self.build_with(seed=12345)),
+            "another seed gives the same weights; take `seed` in build",
+        )
 
     def test_building_it_leaves_the_global_random_numbers_alone(self) -> None:
         from ponder.testing.hf_checks import global_state
 
         before = global_state()
         self.build()
-        require(bool((global_state() == before).all()), "building it draws from torch's global generator; use torch.random.fork_rng()")
+        require(
+            bool((global_state() == before).all()),
+            "building it draws from torch's global generator; use torch.random.fork_rng()",
+        )
 
     def test_it_answers_the_same_twice(self) -> None:
         from ponder.testing.hf_policies import logits
 
         one, other = (logits(self.policy(), _CHAT) for _ in range(2))
-        require(bool((one == other).all()), "two forward passes differ; build it in evaluation mode (model.eval()), without dropout")
+        require(
+            bool((one == other).all()),
+            "two forward passes differ; build it in evaluation mode (model.eval()), without dropout",
+        )
         require(bool(one.isfinite().all()), "its logits are not finite")
 
     def test_a_token_sees_only_those_before_it(self) -> None:
         from ponder.testing.hf_policies import influence_of_the_last_token
 
         moved = influence_of_the_last_token(self.policy(), _CHAT)
-        require(moved <= self.tolerance, f"another last token moves logits before it by {moved:.3g}; the model must be causal")
+        require(
+            moved <= self.tolerance,
+            f"another last token moves logits before it by {moved:.3g}; the model must be causal",
+        )
 
     def test_padding_on_the_left_changes_nothing(self) -> None:
         from ponder.testing.hf_policies import influence_of_padding
@@ -118,7 +139,10 @@ class PolicySuite(ComponentSuite):
         from ponder.testing.hf_policies import after_a_step
 
         before, after = after_a_step(self.build(), _CHAT)
-        require(after < before, f"one optimizer step on a text takes its loss from {before:.4g} to {after:.4g}; do gradients reach it?")
+        require(
+            after < before,
+            f"one optimizer step on a text takes its loss from {before:.4g} to {after:.4g}; do gradients reach it?",
+        )
 
     def test_saved_and_loaded_it_gives_the_same_logits(self) -> None:
         from ponder.testing.hf_policies import logits
@@ -140,7 +164,9 @@ class PolicySuite(ComponentSuite):
         try:
             loaded = load_plainly(self.saved())
         except Exception as error:
-            raise AssertionError(f"AutoModelForCausalLM or AutoTokenizer cannot load what `save` wrote: {described(error)}") from error
+            raise AssertionError(
+                f"AutoModelForCausalLM or AutoTokenizer cannot load what `save` wrote: {described(error)}"
+            ) from error
         _require_same_tokenizer(self.policy().tokenizer, loaded.tokenizer, "loaded by AutoTokenizer")
         one, other = logits(self.policy(), _CHAT), logits(loaded, _CHAT)
         difference = float((one - other).abs().max()) if one.shape == other.shape else float("inf")
@@ -185,7 +211,10 @@ class PolicySuite(ComponentSuite):
         build: Any = self.component().build
         wanted = inspect.signature(getattr(build, "load", lambda: build)()).parameters
         missing = [name for name in offered if name not in wanted]
-        require(not missing, f"building it takes no `{'`, `'.join(missing)}`; its signature should be build(config, checkpoint=None, seed=0)")
+        require(
+            not missing,
+            f"building it takes no `{'`, `'.join(missing)}`; its signature should be build(config, checkpoint=None, seed=0)",
+        )
         return self.component().make(self.config(), **{**self.offered(), **offered})
 
     def offered(self) -> dict[str, object]:
@@ -208,4 +237,6 @@ def _require_same_tokenizer(expected: Any, found: Any, how: str) -> None:
 
 
 def _contents(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()
+    }

@@ -116,7 +116,9 @@ class RewardSuite(ComponentSuite):
         failed = [f"{name}: {_told(verdict)}" for name, verdict in self._hostile() if not _is_fine(verdict)]
         require(
             not failed,
-            f"{len(failed)} of {len(hostile_texts())} hostile completions were not scored:\n  " + "\n  ".join(failed) + "\n"
+            f"{len(failed)} of {len(hostile_texts())} hostile completions were not scored:\n  "
+            + "\n  ".join(failed)
+            + "\n"
             f"Abstain (return None) or score what cannot be read, and look at a bounded part of what is long: a completion may cost "
             f"{self.limits.cpu_seconds:g} s of processor time and {self.limits.memory_mb} MB. The texts are those of "
             "ponder.testing.hostile_texts()",
@@ -142,7 +144,10 @@ class RewardSuite(ComponentSuite):
 
     def test_a_completion_that_was_cut_off_is_no_problem(self) -> None:
         cut = [
-            replace(rollout, completion=replace(rollout.completion, text=rollout.completion.text[:7], finish_reason="length"))
+            replace(
+                rollout,
+                completion=replace(rollout.completion, text=rollout.completion.text[:7], finish_reason="length"),
+            )
             for rollout in self.rollouts()
         ]
         for rollout, verdict in zip(cut, self.verdicts(cut), strict=True):
@@ -153,13 +158,20 @@ class RewardSuite(ComponentSuite):
         without = [replace(rollout, example=replace(rollout.example, answer=None)) for rollout in self.rollouts()]
         verdicts = self.verdicts(without)
         failed = next((verdict for verdict in verdicts if not _is_fine(verdict)), None)
-        require(failed is None, f"for an example without an answer it {_told(failed) if failed else ''}; return None there")
+        require(
+            failed is None, f"for an example without an answer it {_told(failed) if failed else ''}; return None there"
+        )
         if config.needs_answer:
             scored = next((verdict for verdict in verdicts if verdict.status == "ok"), None)
-            require(scored is None, f"its options say needs_answer, and it {_told(scored) if scored else ''} where none is given")
+            require(
+                scored is None,
+                f"its options say needs_answer, and it {_told(scored) if scored else ''} where none is given",
+            )
             return
         given = self.verdicts(self.rollouts())
-        lost = [one for one, other in zip(given, verdicts, strict=True) if (one.status, other.status) == ("ok", "abstained")]
+        lost = [
+            one for one, other in zip(given, verdicts, strict=True) if (one.status, other.status) == ("ok", "abstained")
+        ]
         require(
             not lost,
             "it abstains where an example has no answer: write `needs_answer: ClassVar[bool] = True` in its options, so that a "
@@ -170,7 +182,12 @@ class RewardSuite(ComponentSuite):
         if self.bounds is None:
             unchecked("no bounds are given: write `bounds = (0.0, 1.0)` if its scores have such")
         low, high = self.bounds
-        named = [*((brief(r.completion.text), v) for r, v in zip(self.rollouts(), self.verdicts(self.rollouts()), strict=True))]
+        named = [
+            *(
+                (brief(r.completion.text), v)
+                for r, v in zip(self.rollouts(), self.verdicts(self.rollouts()), strict=True)
+            )
+        ]
         for name, verdict in (*named, *self._hostile()):
             require(
                 verdict.value is None or low <= verdict.value <= high,
@@ -238,7 +255,9 @@ def _batch(reward: Any, rollouts: Sequence[Rollout]) -> list[Verdict]:
     try:
         values = list(reward.score(rollouts))
     except Exception as error:
-        raise AssertionError(f"a batch of {len(rollouts)} raises {described(error)}; abstain from single ones") from error
+        raise AssertionError(
+            f"a batch of {len(rollouts)} raises {described(error)}; abstain from single ones"
+        ) from error
     require(len(values) == len(rollouts), f"`score` returned {len(values)} scores for {len(rollouts)} rollouts")
     return [Verdict(*judged(value)) for value in values]
 

@@ -93,12 +93,16 @@ def _refuse_what_is_missing(config: type) -> None:
     shown, hints = getattr(config, "example", {}), typing.get_type_hints(config)
     for option in dataclasses.fields(config):
         is_required = option.metadata.get("default", option.default) is MISSING and option.default_factory is MISSING
-        if not option.init or not is_required or "ref" in option.metadata and option.metadata["ref"] != "stage":
+        if not option.init or not is_required or ("ref" in option.metadata and option.metadata["ref"] != "stage"):
             continue
         if option.name not in shown or hints[option.name] is Path:
             unchecked(
                 f"its option {option.name!r} must be given: test it with a suite that gives `options`"
-                + ("" if hints[option.name] is Path else f", or write `example: ClassVar = {{{option.name!r}: ...}}` in {config.__name__}")
+                + (
+                    ""
+                    if hints[option.name] is Path
+                    else f", or write `example: ClassVar = {{{option.name!r}: ...}}` in {config.__name__}"
+                )
             )
 
 

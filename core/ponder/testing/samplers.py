@@ -44,7 +44,10 @@ class SamplerSuite(ComponentSuite):
             "of n completions for each example, in order",
         )
         for completion in _all(groups):
-            require(isinstance(completion, Completion), f"a completion is {type(completion).__name__}; make it ponder.Completion(...)")
+            require(
+                isinstance(completion, Completion),
+                f"a completion is {type(completion).__name__}; make it ponder.Completion(...)",
+            )
 
     def test_no_examples_and_a_single_completion_are_no_special_cases(self) -> None:
         require(list(self.sample([], self.n)) == [], "without examples it should return an empty list")
@@ -63,12 +66,16 @@ class SamplerSuite(ComponentSuite):
 
         with disturbed_random_state():
             again = self.sample(self.examples, self.n)
-        self._require_same(self.drawn(), again, "another state of torch's global generator; make a generator from `seed`")
+        self._require_same(
+            self.drawn(), again, "another state of torch's global generator; make a generator from `seed`"
+        )
 
     def test_another_seed_gives_other_completions(self) -> None:
         self._refuse_greedy()
         other = _sampled(self.build(), self.policy(), self.examples, self.n, _SEED + 1)
-        require(_token_ids(other) != _token_ids(self.drawn()), "another seed gives the same completions; draw with `seed`")
+        require(
+            _token_ids(other) != _token_ids(self.drawn()), "another seed gives the same completions; draw with `seed`"
+        )
 
     def test_the_completions_of_one_prompt_are_drawn_independently(self) -> None:
         self._refuse_greedy()
@@ -130,7 +137,9 @@ class SamplerSuite(ComponentSuite):
             unchecked("it has no option max_new_tokens")
         groups = _sampled(self.build(max_new_tokens=2), self.policy(), self.examples, self.n, _SEED)
         longest = max(len(completion.token_ids) for completion in _all(groups))
-        require(longest <= 2, f"with max_new_tokens=2 a completion has {longest} tokens, the end-of-sequence token included")
+        require(
+            longest <= 2, f"with max_new_tokens=2 a completion has {longest} tokens, the end-of-sequence token included"
+        )
 
     def test_a_completion_carries_the_version_of_the_policy(self) -> None:
         from ponder.testing.hf_checks import changed
@@ -182,9 +191,14 @@ class SamplerSuite(ComponentSuite):
                 pieces.append(next(told))
             except StopIteration as end:
                 require(end.value is not None, "`stream` should return the completion at its end")
-                require(end.value.text == expected.text, f"it ends with {brief(end.value.text)}, not {brief(expected.text)}")
+                require(
+                    end.value.text == expected.text, f"it ends with {brief(end.value.text)}, not {brief(expected.text)}"
+                )
                 break
-        require("".join(pieces) == expected.text, f"the pieces say {brief(''.join(pieces))}, and `sample` {brief(expected.text)}")
+        require(
+            "".join(pieces) == expected.text,
+            f"the pieces say {brief(''.join(pieces))}, and `sample` {brief(expected.text)}",
+        )
 
     def policy(self) -> Policy:
         """The policy that is sampled, a small one made in code; replace it where a sampler needs another."""

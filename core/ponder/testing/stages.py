@@ -68,7 +68,10 @@ class StageSuite(ComponentSuite):
         stage = self.checked_stage(self.run())
         if stage.result.task is not None:
             for number, line in enumerate(stage.result.task.read_text(encoding="utf-8").splitlines(), 1):
-                require(isinstance(_read(line), dict), f"{stage.result.task.name}:{number} is no JSON object; a task is JSON Lines")
+                require(
+                    isinstance(_read(line), dict),
+                    f"{stage.result.task.name}:{number} is no JSON object; a task is JSON Lines",
+                )
         if stage.result.policy is not None:
             try:
                 building.load_policy(self.run_registry(), stage.directory)
@@ -110,28 +113,44 @@ class StageSuite(ComponentSuite):
             not run.written,
             f"it opens {', '.join(map(str, run.written[:3]))} to write: a stage writes under `context.directory` only",
         )
-        extra = [path.name for path in folder.iterdir() if not path.name.startswith(("runs-", "small.yaml")) and path.name not in self.files]
+        extra = [
+            path.name
+            for path in folder.iterdir()
+            if not path.name.startswith(("runs-", "small.yaml")) and path.name not in self.files
+        ]
         require(not extra, f"it leaves {', '.join(extra)} in the current directory; write under `context.directory`")
 
     def test_what_it_was_made_from_is_left_as_it_was(self) -> None:
         for stage in self.run().stages:
             problem = damage(stage.directory)
-            require(problem is None, f"the published stage {stage.name!r} was changed ({problem}); write under `context.directory`")
+            require(
+                problem is None,
+                f"the published stage {stage.name!r} was changed ({problem}); write under `context.directory`",
+            )
 
     def test_it_prints_nothing(self) -> None:
         printed = self.run().printed
-        require(not printed, f"it prints {brief(printed)}: use `context.say`, which goes round the progress bar and `--json`")
+        require(
+            not printed,
+            f"it prints {brief(printed)}: use `context.say`, which goes round the progress bar and `--json`",
+        )
 
     def test_its_plan_is_one_sentence(self) -> None:
         plan = getattr(self._entry().config, "plan", None)
         if plan is None:
             unchecked("its options have no method `plan`, which they need not have")
         text = plan()
-        require(isinstance(text, str) and text and "\n" not in text, f"`plan()` gives {brief(text)}; one line of text is wanted")
+        require(
+            isinstance(text, str) and text and "\n" not in text,
+            f"`plan()` gives {brief(text)}; one line of text is wanted",
+        )
 
     def test_an_error_of_its_own_is_told_with_its_name(self) -> None:
         entry = self._entry()
-        require(entry.type == self.type, f"the last stage of the recipe is a {entry.type}; let it be the {self.type} to check")
+        require(
+            entry.type == self.type,
+            f"the last stage of the recipe is a {entry.type}; let it be the {self.type} to check",
+        )
 
     # What the checks are made of.
 
@@ -141,7 +160,10 @@ class StageSuite(ComponentSuite):
         `fatal` is the number of the change on the disk at which the process seems to be killed.
         """
         if not directory:
-            return self.shared("run", lambda: self.run("main"))
+            found = self.shared("run", self._first_run)
+            if isinstance(found, AssertionError):
+                raise found
+            return found
         from ponder.progress import Display
         from ponder.run import run_recipe
 
@@ -160,6 +182,13 @@ class StageSuite(ComponentSuite):
             except PonderError as error:
                 raise AssertionError(f"the recipe fails: {error}") from error
         return StageRun(outcome.stages, screen.getvalue(), printed.getvalue(), disk.effects, tuple(disk.outside))
+
+    def _first_run(self) -> StageRun | AssertionError:
+        """The run that all checks share, or why there is none: it is not tried again for each of them."""
+        try:
+            return self.run("main")
+        except AssertionError as error:
+            return error
 
     def run_registry(self) -> Registry:
         """What the recipe is made of: everything installed, and the stand-ins."""

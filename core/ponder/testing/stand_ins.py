@@ -38,7 +38,13 @@ class StandInTask:
             question, answer = f"What is {n} + {2 * n + 1}?", str(3 * n + 1)
             response = f"<think>{n} + {2 * n + 1} = {answer}</think> <answer>{answer}</answer>"
             other = f"<think>I do not know.</think> <answer>{n}</answer>"
-            metadata = {"response": response, "chosen": response, "rejected": other, "label": 1, "difficulty": 1 + n % 2}
+            metadata = {
+                "response": response,
+                "chosen": response,
+                "rejected": other,
+                "label": 1,
+                "difficulty": 1 + n % 2,
+            }
             yield Example([{"role": "user", "content": question}], answer, metadata)
 
 

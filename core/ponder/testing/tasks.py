@@ -44,7 +44,10 @@ class TaskSuite(ComponentSuite):
 
     def test_every_example_is_a_record_with_a_prompt(self) -> None:
         for place, example in enumerate(self.first(self.build())):
-            require(isinstance(example, Example), f"example {place} is {type(example).__name__}; make it ponder.Example(...)")
+            require(
+                isinstance(example, Example),
+                f"example {place} is {type(example).__name__}; make it ponder.Example(...)",
+            )
             require(
                 _is_prompt(example.prompt),
                 f"the prompt of example {place} is {brief(example.prompt)}; it should be a text, or a list of messages such as "
@@ -76,19 +79,16 @@ class TaskSuite(ComponentSuite):
         _require_equal(expected, [one for one, _ in pairs], "beside another loop over it")
         _require_equal(expected, [other for _, other in pairs], "beside another loop over it")
 
-    def test_the_global_random_numbers_are_neither_used_nor_changed(self) -> None:
+    def test_the_global_random_numbers_do_not_matter(self) -> None:
         before = random.getstate()
         try:
             random.seed(1)
             one = self.first(self.build())
             random.seed(2)
-            state = random.getstate()
             other = self.first(self.build())
-            is_untouched = random.getstate() == state
         finally:
             random.setstate(before)
         _require_equal(one, other, "with another state of the module `random`; use random.Random(config.seed)")
-        require(is_untouched, "it draws from the module `random`, which others draw from too; use random.Random(config.seed)")
 
     def test_another_process_gives_the_same_examples(self) -> None:
         if self.offered_by_recipe():
@@ -101,7 +101,9 @@ class TaskSuite(ComponentSuite):
                 f"example {place} is {brief(one)} here and {brief(other)} in another process: do not go through a set, use hash(), "
                 "or list a directory without sorting",
             )
-        require(len(expected) == len(found), f"there are {len(expected)} examples here and {len(found)} in another process")
+        require(
+            len(expected) == len(found), f"there are {len(expected)} examples here and {len(found)} in another process"
+        )
 
     def test_no_example_comes_twice(self) -> None:
         if self.repeats:
@@ -189,7 +191,13 @@ class TaskSuite(ComponentSuite):
         }
         command = [sys.executable, "-m", "ponder.testing.task_process"]
         done = subprocess.run(
-            command, input=json.dumps(request), env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+            command,
+            input=json.dumps(request),
+            env=environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
         )
         require(done.returncode == 0, f"in another process it fails: {done.stderr.strip()[-500:]}")
         found: list[Any] = json.loads(done.stdout)

@@ -94,7 +94,11 @@ class TrackerSuite(ComponentSuite):
     def test_calls_outside_of_any_run_leave_it_usable(self) -> None:
         tracker = self.build()
         (path := self.directory() / "alone.txt").write_text("nothing")
-        for call in (lambda: tracker.log({"a": 1.0}), lambda: tracker.artifact(path), lambda: tracker.finish("finished")):
+        for call in (
+            lambda: tracker.log({"a": 1.0}),
+            lambda: tracker.artifact(path),
+            lambda: tracker.finish("finished"),
+        ):
             with contextlib.suppress(Exception):
                 call()
         self._require_usable(tracker, "after calls outside of any run")
@@ -112,7 +116,10 @@ class TrackerSuite(ComponentSuite):
         tracker.start("given", params)
         tracker.log(metrics, 1)
         tracker.finish("finished")
-        require((params, metrics) == (dict(_PARAMS), {"loss": 0.5}), "it changes the parameters or metrics that it is given; copy them")
+        require(
+            (params, metrics) == (dict(_PARAMS), {"loss": 0.5}),
+            "it changes the parameters or metrics that it is given; copy them",
+        )
 
     def test_a_run_can_be_told_again_by_a_new_tracker(self) -> None:
         for _ in range(2):
@@ -196,7 +203,9 @@ class TrackerSuite(ComponentSuite):
         tracker.finish("finished")
         require(
             not failed,
-            f"{len(failed)} calls raise:\n  " + "\n  ".join(failed) + "\nChange or leave out what the tracking service does not take: "
+            f"{len(failed)} calls raise:\n  "
+            + "\n  ".join(failed)
+            + "\nChange or leave out what the tracking service does not take: "
             "names in recipes and metrics are free, and a metric may be NaN",
         )
 
@@ -214,7 +223,10 @@ class TrackerSuite(ComponentSuite):
         directory = self.directory() / "files"
         if not directory.exists():
             directory.mkdir()
-            rows = [{"prompt": "1 + 1", "completion": "2", "reward": 1.0}, {"completion": "\ud800", "other": [1, {"a": None}]}]
+            rows = [
+                {"prompt": "1 + 1", "completion": "2", "reward": 1.0},
+                {"completion": "\ud800", "other": [1, {"a": None}]},
+            ]
             (directory / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             (directory / "report.html").write_text("<p>A page</p>", encoding="utf-8")
             (directory / "torn.jsonl").write_text('{"a": 1}\n{"b": ')
@@ -222,5 +234,13 @@ class TrackerSuite(ComponentSuite):
             (directory / "bytes.bin").write_bytes(bytes(range(256)) * 10)
             (directory / "numbers.jsonl").write_text('{"a": NaN, "b": 1e999}\n[1]\n"text"\n')
             (directory / "a b \u51c6.txt").write_text("odd name", encoding="utf-8")
-        names = ("rollouts.jsonl", "report.html", "torn.jsonl", "empty.jsonl", "bytes.bin", "numbers.jsonl", "a b \u51c6.txt")
+        names = (
+            "rollouts.jsonl",
+            "report.html",
+            "torn.jsonl",
+            "empty.jsonl",
+            "bytes.bin",
+            "numbers.jsonl",
+            "a b \u51c6.txt",
+        )
         return [directory / name for name in names]

@@ -6,10 +6,12 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ponder import Example, Policy, StageResult, Task
 from ponder.context import StageContext
+from ponder.durable import read_json, write_json
 from ponder.errors import InputError, StageError
 from ponder.hf import (
     FORWARD_AND_BACKWARD,
@@ -75,7 +77,7 @@ class _Run:
         self._objective = objective_of(policy)
         self._skipped = 0
         self.recent_loss = math.nan
-        self.state = TrainingState(policy, self._optimizer)
+        self.state = _State(self, TrainingState(policy, self._optimizer))
 
     def batches(self, task: Task, seed: int) -> Iterator[TokenBatch]:
         """An endless stream of packed rows."""
@@ -119,6 +121,25 @@ class _Run:
                 f"the loss or its gradient was not finite in {self._skipped} steps in a row, up to step {step}: "
                 "lower learning_rate, lengthen warmup, or look at the documents; the weights are those before these steps"
             )
+
+
+class _State:
+    """A run's checkpoint: weights and optimizer, and the loss of the step before, which the result tells."""
+
+    def __init__(self, run: _Run, training: TrainingState) -> None:
+        self._run = run
+        self._training = training
+
+    def save(self, directory: Path) -> None:
+        """Write everything that later steps and the result depend on."""
+        self._training.save(directory)
+        write_json(directory / "loss.json", self._run.recent_loss)
+
+    def load(self, directory: Path) -> None:
+        """Restore what `save` wrote."""
+        self._training.load(directory)
+        loss = read_json(directory / "loss.json")
+        self._run.recent_loss = math.nan if loss is None else loss
 
 
 def check_tokenizer(tokenizer: Any) -> None:

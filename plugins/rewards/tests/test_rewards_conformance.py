@@ -7,12 +7,6 @@ SUM = Example([{"role": "user", "content": "What is 2 + 2?"}], "4")
 RIGHT = "<think>Two and two make four.</think> <answer>4</answer>"
 
 
-class TestAccuracy(RewardSuite):
-    type = "accuracy"
-    bounds = (0.0, 1.0)
-    cases = ((SUM, RIGHT, 1.0), (SUM, "<answer>5</answer>", 0.0), (SUM, r"So \boxed{4}.", 1.0))
-
-
 class TestFormat(RewardSuite):
     type = "format"
     bounds = (0.0, 1.0)
