@@ -30,9 +30,12 @@ class Component(Generic[T]):
 
     def make(self, config: object, **offered: object) -> T:
         """Build from checked options, passing on what `build` asks for and no more."""
-        target = _resolved(self.build)
-        wanted = inspect.signature(target).parameters
-        return target(config, **{name: value for name, value in offered.items() if name in wanted})
+        wanted = self.parameters()
+        return _resolved(self.build)(config, **{name: value for name, value in offered.items() if name in wanted})
+
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """What `build` takes, by name, the options first."""
+        return inspect.signature(_resolved(self.build)).parameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,15 @@ class Registry:
             offer = Offer(kind, component, distribution or name, version)
             self._offers.setdefault((kind, component.name), []).append(offer)
 
+    def copy(self) -> Registry:
+        """A registry with the same plugins, to which others can be added."""
+        offers = {key: list(offers) for key, offers in self._offers.items()}
+        copied = Registry(dict(self.broken), list(self.left_out), self.plugin_files, offers)
+        for name, plugin in self._manager.list_name_plugin():
+            if plugin is not None:
+                copied._manager.register(plugin, name)
+        return copied
+
     @contextlib.contextmanager
     def observed(self, observer: object) -> Iterator[None]:
         """Let an object with `ponder_stage_started` or `ponder_stage_finished` watch for a while."""

@@ -208,8 +208,7 @@ class ComponentSuite:
         return component.make(_checked(component, options, self._folder()).config, task=self.task)
 
     def _refuse_what_only_a_recipe_gives(self, component: Component[Any]) -> None:
-        build: Any = component.build
-        parameters = list(inspect.signature(getattr(build, "load", lambda: build)()).parameters.values())[1:]
+        parameters = list(component.parameters().values())[1:]
         needed = [
             p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         ]

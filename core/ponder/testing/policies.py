@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -208,8 +207,7 @@ class PolicySuite(ComponentSuite):
 
     def build_with(self, **offered: object) -> Any:
         """A policy from another seed, or from a checkpoint."""
-        build: Any = self.component().build
-        wanted = inspect.signature(getattr(build, "load", lambda: build)()).parameters
+        wanted = self.component().parameters()
         missing = [name for name in offered if name not in wanted]
         require(
             not missing,

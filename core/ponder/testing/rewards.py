@@ -199,7 +199,7 @@ class RewardSuite(ComponentSuite):
         given: Sequence[Case] = self.cases or [(_CHAT, text, None) for text in _COMMON]
         return [
             Rollout(
-                Example(example) if isinstance(example, str) else example,
+                Example(example) if isinstance(example, str) else copy.deepcopy(example),
                 Completion(completion) if isinstance(completion, str) else completion,
                 group,
             )

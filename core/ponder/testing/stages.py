@@ -21,7 +21,7 @@ from ponder.context import FinishedStage
 from ponder.durable import damage
 from ponder.entries import SECTIONS
 from ponder.errors import PonderError
-from ponder.plugins import Registry, load_registry
+from ponder.plugins import Registry
 from ponder.testing import stand_ins
 from ponder.testing.component import ComponentSuite
 from ponder.testing.disk import Disk, Killed
@@ -194,7 +194,7 @@ class StageSuite(ComponentSuite):
         """What the recipe is made of: everything installed, and the stand-ins."""
 
         def make() -> Registry:
-            registry = load_registry(self.registry().plugin_files)
+            registry = self.registry().copy()
             registry.register(stand_ins, "ponder.testing", distribution="ponder-testing")
             return registry
 

@@ -5,11 +5,13 @@ from ponder.testing import StageSuite
 
 class TestEvaluate(StageSuite):
     type = "evaluate"
+    kills = 1
     options = {"samples": 2, "examples_per_chunk": 4}
 
 
 class TestReport(StageSuite):
     type = "report"
+    kills = 1
     recipe = """
     name: reported
     policies: {base: {type: stand_in}}

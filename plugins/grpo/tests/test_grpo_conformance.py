@@ -23,4 +23,5 @@ class TestDrGrpoLoss(LossSuite):
 
 class TestGrpoStage(StageSuite):
     type = "grpo"
-    options = {"group_size": 4, "prompts_per_step": 2, "steps": 3, "probes": 1, "table_every": 1, "learning_rate": 1e-3}
+    kills = 1
+    options = {"group_size": 4, "prompts_per_step": 2, "steps": 2, "probes": 1, "table_every": 1, "learning_rate": 1e-3}

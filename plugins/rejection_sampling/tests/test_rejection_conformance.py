@@ -5,6 +5,7 @@ from ponder.testing import StageSuite
 
 class TestRejectionSampling(StageSuite):
     type = "rejection_sampling"
+    kills = 1
     options = {
         "per_prompt": 2,
         "correct_at": 0.0,
