@@ -109,7 +109,7 @@ class _Draft:
         self, option: dataclasses.Field[Any], hint: Any, shown: Mapping[str, object], given: Mapping[str, str]
     ) -> object:
         kind, many = option.metadata.get("ref"), option.metadata.get("many", False)
-        if kind in given and option.metadata["default"] is not None:
+        if kind is not None and kind in given and option.metadata["default"] is not None:
             return [given[kind]] if many else given[kind]
         if option.name in shown:
             value = shown[option.name]

@@ -72,7 +72,7 @@ def _suite(registry: Registry, offer: Offer) -> type[ComponentSuite]:
     module, _, name = SUITES[offer.kind].partition(":")
     base: Any = getattr(importlib.import_module(f"ponder.testing.{module}"), name)
 
-    class Checked(base):  # type: ignore[misc]
+    class Checked(base):
         type = offer.component.name
         options = getattr(offer.component.config, "example", {})
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ponder import Component, Example, hookimpl
+from ponder import Component, Example, Message, hookimpl
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Untitled:
         numbers = config.largest + 1
         for place in random.Random(config.seed).sample(range(numbers**2), config.size):
             first, second = divmod(place, numbers)
-            prompt = [{"role": "user", "content": f"What is {first} + {second}?"}]
+            prompt: list[Message] = [{"role": "user", "content": f"What is {first} + {second}?"}]
             yield Example(prompt, str(first + second), {"difficulty": len(str(max(first, second)))})
 
 
