@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CORE = sorted(ROOT.glob("core/ponder/**/*.py"))
+# What `ponder new` writes out under another name: plugins for whoever starts one, which nothing here imports.
+SAMPLES = sorted(ROOT.glob("core/ponder/samples/**/*.py"))
+CORE = sorted(set(ROOT.glob("core/ponder/**/*.py")) - set(SAMPLES))
 PLUGINS = sorted(ROOT.glob("plugins/*/ponder_*/**/*.py"))
-SOURCES = [*CORE, *PLUGINS, *sorted(ROOT.glob("examples/plugins/*/*.py")), *sorted(ROOT.glob("benchmarks/*.py"))]
+SOURCES = [
+    *CORE,
+    *SAMPLES,
+    *PLUGINS,
+    *sorted(ROOT.glob("examples/plugins/*/*.py")),
+    *sorted(ROOT.glob("benchmarks/*.py")),
+]
 
 # The glue between transformers-based plugins: only plugins import it, so the core stays free of torch.
 SHARED_GLUE = {path for path in CORE if path.name.startswith("hf")}
@@ -140,6 +148,10 @@ def test_importing_ponder_loads_neither_torch_nor_plugins():
     loaded = loaded_by("import ponder")
     assert not loaded & HEAVY
     assert not {name for name in loaded if name.startswith("ponder_")}
+
+
+def test_importing_the_kit_for_plugin_authors_loads_nothing_heavy():
+    assert not loaded_by("from ponder.testing import *\nfrom ponder.testing import pytest_plugin") & HEAVY
 
 
 def test_importing_every_plugin_loads_nothing_heavy():

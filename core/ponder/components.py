@@ -30,9 +30,12 @@ class Component(Generic[T]):
 
     def make(self, config: object, **offered: object) -> T:
         """Build from checked options, passing on what `build` asks for and no more."""
-        target = self.resolved()
-        wanted = inspect.signature(target).parameters
-        return target(config, **{name: value for name, value in offered.items() if name in wanted})
+        wanted = self.parameters()
+        return self.resolved()(config, **{name: value for name, value in offered.items() if name in wanted})
+
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """What `build` takes, by name, the options first."""
+        return inspect.signature(self.resolved()).parameters
 
     def resolved(self) -> Callable[..., T]:
         """What `build` calls, imported if it is lazy."""

@@ -8,25 +8,32 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
 from ponder import hookspecs
 from ponder.components import Component, Kind
 from ponder.errors import InputError
-from ponder.offers import HOOKS, collect
+from ponder.offers import HOOKS, PluginError, collect
 from ponder.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 GROUP: Final = "ponder"
 """The entry-point group; the value of an entry point is a module or object with hook implementations."""
 
 DISABLE_VARIABLE: Final = "PONDER_DISABLE_PLUGINS"
 """Comma-separated plugins to leave out: an entry point's name, its distribution's, or `distribution:name`."""
+
+
+class IncompatiblePluginError(PluginError):
+    """A plugin was made for another version of ponder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,8 @@ class Registry:
     """What plugins offer; `broken` holds, by plugin, the error of each that could not be used."""
 
     broken: dict[str, BaseException] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    """The installed plugins that were not even imported, because PONDER_DISABLE_PLUGINS names them."""
     plugin_files: tuple[Path, ...] = ()
     _offers: dict[tuple[Kind, str], list[Offer]] = field(default_factory=dict)
     _manager: pluggy.PluginManager = field(default_factory=lambda: new_manager())
@@ -64,6 +73,24 @@ class Registry:
         for kind, component in found:
             offer = Offer(kind, component, distribution or name, version)
             self._offers.setdefault((kind, component.name), []).append(offer)
+
+    def copy(self) -> Registry:
+        """A registry with the same plugins, to which others can be added."""
+        offers = {key: list(offers) for key, offers in self._offers.items()}
+        copied = Registry(dict(self.broken), list(self.left_out), self.plugin_files, offers)
+        for name, plugin in self._manager.list_name_plugin():
+            if plugin is not None:
+                copied._manager.register(plugin, name)
+        return copied
+
+    @contextlib.contextmanager
+    def observed(self, observer: object) -> Iterator[None]:
+        """Let an object with `ponder_stage_started` or `ponder_stage_finished` watch for a while."""
+        self._manager.register(observer)
+        try:
+            yield
+        finally:
+            self._manager.unregister(observer)
 
     def all(self) -> list[Offer]:
         """Every offer, by kind (in the order of a recipe's sections) and name."""
@@ -97,8 +124,13 @@ class Registry:
         return f"{offer.distribution} {offer.version}"
 
     def broken_lines(self) -> list[str]:
-        """A line for each plugin that could not be used."""
-        return [f"  plugin '{plugin}' failed to load: {error_line(error)}" for plugin, error in self.broken.items()]
+        """A line for each plugin that could not be used, and for each that was left out."""
+        broken = [f"  plugin '{plugin}' {_fault(error)}" for plugin, error in self.broken.items()]
+        return broken + [f"  plugin '{plugin}' is left out by {DISABLE_VARIABLE}" for plugin in self.left_out]
+
+    def conflicts(self) -> list[str]:
+        """A text for each name that two distributions offer, which is why neither can be used."""
+        return [_conflict(offers) for offers in self._offers.values() if len(offers) > 1]
 
     def _nobody_offers(self, kind: Kind, name: str) -> str:
         elsewhere = next((other for other in HOOKS if (other, name) in self._offers), None)
@@ -158,6 +190,57 @@ def error_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
+def error_place(error: BaseException) -> str:
+    """Where an error was raised, as `file.py:12`; empty when it has no place, or one in ponder or the import system."""
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith("<") and Path(file).parent != Path(__file__).parent:
+            place = f"{file}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    return "" if "/importlib/" in place or "/pluggy/" in place else place
+
+
+def requirement_on_core(distribution: importlib.metadata.Distribution) -> Requirement | None:
+    """What a distribution's metadata says about the version of `ponder`; None when it says nothing."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    for text in distribution.requires or ():
+        # Most of a plugin's requirements are on others; parsing them all would cost every command milliseconds.
+        if text.startswith("ponder"):
+            try:
+                requirement = Requirement(text)
+            except InvalidRequirement as error:
+                raise PluginError(f"its metadata has a requirement that cannot be read: {error}") from error
+            if requirement.name == "ponder" and (requirement.marker is None or requirement.marker.evaluate()):
+                return requirement
+    return None
+
+
+def check_compatible(distribution: importlib.metadata.Distribution) -> None:
+    """Raise IncompatiblePluginError when the distribution was made for other versions of ponder than the one that runs."""
+    needed = requirement_on_core(distribution)
+    try:
+        core = importlib.metadata.version("ponder")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if needed is not None and not needed.specifier.contains(core, prereleases=True):
+        raise IncompatiblePluginError(
+            f"{distribution.name} {distribution.version} needs ponder{needed.specifier}, and this is ponder {core}: install "
+            f'a version of it that fits (pip install --upgrade {distribution.name}), or that ponder (pip install "{needed}")'
+        )
+
+
+def _fault(error: BaseException) -> str:
+    if isinstance(error, IncompatiblePluginError):
+        return f"is incompatible: {error}"
+    place = error_place(error)
+    return f"failed to load: {error_line(error)}{f' ({place})' if place else ''}"
+
+
 def _disabled_by_environment() -> set[str]:
     return {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip()}
 
@@ -175,8 +258,11 @@ def _register_entry_point(registry: Registry, entry_point: importlib.metadata.En
     distribution = _distribution(entry_point)
     name = f"{distribution}:{entry_point.name}"
     if left_out & {entry_point.name, distribution, name}:
+        registry.left_out.append(name)
         return
     try:
+        if entry_point.dist is not None:
+            check_compatible(entry_point.dist)
         plugin = entry_point.load()
     except (Exception, SystemExit) as error:
         registry.broken[name] = error

@@ -133,7 +133,7 @@ class SpooledTracker:
     def _accept(self, event: _Event) -> None:
         self._accepted += 1
         try:
-            with self._spool.open("a", encoding="utf-8") as file:
+            with self._spool.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(event.line())
         except OSError as error:
             if self._spool_works:

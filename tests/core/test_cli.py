@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -129,13 +130,13 @@ def test_plugins_list_puts_broken_plugins_last(tmp_path: Path, capsys: pytest.Ca
     broken.write_text("import nothing_of_the_kind")
     assert cli.main(["plugins", "list", "--plugin", str(broken)]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"broken: {broken}: ModuleNotFoundError: No module named 'nothing_of_the_kind'"
+    assert last == f"broken: {broken}: ModuleNotFoundError: No module named 'nothing_of_the_kind' ({broken}:1)"
 
 
 def test_plugins_list_is_json_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plugins", "list", "--json", "--plugin", PLUGIN]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert set(listed) == {"components", "broken"}
+    assert set(listed) == {"components", "broken", "conflicts", "left_out"}
     (draw,) = [row for row in listed["components"] if row["name"] == "draw"]
     assert (draw["kind"], draw["distribution"], draw["text"]) == ("sampler", "recipe_plugin.py", "A toy sampler.")
 
@@ -151,6 +152,14 @@ def test_plugins_show_gives_options_types_defaults_and_texts(capsys: pytest.Capt
     assert output.startswith("stage train (from recipe_plugin.py ")
     assert "  policy: policy or stage (required)\n      What it trains.\n" in output
     assert "  group_size: int (default 8)\n      Completions per problem.\n" in output
+
+
+def test_plugins_show_ends_with_an_example_that_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plugins", "show", "reward", "brevity"]) == 0
+    _, _, example = capsys.readouterr().out.partition("example, a whole recipe:\n\n")
+    (tmp_path / "shown.yaml").write_text(textwrap.dedent(example))
+    assert "brevity: {type: brevity}" in example
+    assert cli.main(["validate", str(tmp_path / "shown.yaml")]) == 0
 
 
 def test_plugins_show_of_what_nobody_offers_suggests_a_name(capsys: pytest.CaptureFixture[str]) -> None:

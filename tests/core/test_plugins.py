@@ -13,7 +13,7 @@ import pytest
 
 from ponder import Component, RewardConfig, hookimpl
 from ponder.errors import InputError
-from ponder.plugins import Registry, load_plugin_file, load_registry
+from ponder.plugins import IncompatiblePluginError, Registry, load_plugin_file, load_registry
 
 SITE = Path(__file__).parent.parent / "data" / "site"
 WORKING = SITE / "acme_working.py"
@@ -113,6 +113,41 @@ def test_the_environment_leaves_plugins_out(site: None, monkeypatch: pytest.Monk
 
 def test_a_disabled_plugin_is_not_even_imported(site: None) -> None:
     assert "acme-broken:broken" not in load_registry(disabled=["broken"]).broken
+
+
+def test_a_plugin_made_for_another_version_is_left_out_although_it_would_import(site: None) -> None:
+    error = load_registry(disabled=["duplicate"]).broken["acme-future:future"]
+    assert isinstance(error, IncompatiblePluginError)
+    assert str(error).startswith("acme-future 3.0.0 needs ponder<10,>=9.1, and this is ponder 0.")
+    assert "pip install --upgrade acme-future" in str(error)
+
+
+def test_asking_for_what_nobody_offers_tells_what_is_incompatible_and_what_was_left_out(
+    site: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PONDER_DISABLE_PLUGINS", "duplicate")
+    with pytest.raises(InputError) as caught:
+        load_registry().find("reward", "acme_other")
+    assert "plugin 'acme-future:future' is incompatible: acme-future 3.0.0 needs ponder" in str(caught.value)
+    assert "plugin 'acme-duplicate:duplicate' is left out by PONDER_DISABLE_PLUGINS" in str(caught.value)
+
+
+def test_a_broken_plugin_is_named_with_the_line_that_failed(site: None) -> None:
+    lines = load_registry(disabled=["duplicate"]).broken_lines()
+    assert any("acme_broken.py:" in line and "ModuleNotFoundError" in line for line in lines)
+
+
+def test_every_name_that_two_distributions_offer_is_listed(site: None) -> None:
+    (text,) = load_registry().conflicts()
+    assert "reward 'acme_short' is offered by acme-duplicate 2.0.0 and by acme-working 1.2.3" in text
+
+
+def test_a_copy_of_a_registry_takes_more_plugins_than_the_original() -> None:
+    original = Registry()
+    original.register(offering(Component("a", Options, Options)), "first")
+    copied = original.copy()
+    copied.register(offering(Component("b", Options, Options)), "second")
+    assert (original.names("reward"), copied.names("reward")) == (["a"], ["a", "b"])
 
 
 def test_a_plain_file_is_a_plugin() -> None:

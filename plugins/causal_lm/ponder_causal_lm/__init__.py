@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ponder import Component, Policy, hookimpl, lazy, ref
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class CausalLMConfig:
     """A causal language model of transformers: pretrained weights from `path`, or a small new model from `preset`."""
+
+    example: ClassVar[Mapping[str, object]] = {"preset": "qwen2_tiny"}
 
     preset: Literal["qwen2_mini", "llama_mini", "qwen2_tiny", "llama_tiny"] | None = None
     """A new model and tokenizer. mini: 0.7 million parameters, trains in minutes on a CPU. tiny: for tests."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from ponder import Component, Policy, hookimpl, lazy, passthrough, ref
 from ponder_deepseek.sizes import PRESETS, SizeOptions, Sizes
@@ -21,6 +21,8 @@ LORA_OWNED: Final = ("task_type", "inference_mode", "base_model_name_or_path", "
 @dataclass(frozen=True, kw_only=True)
 class DeepseekConfig(SizeOptions):
     """A DeepSeek-V3 mixture of experts: new, from a preset and sizes of your own, or with the weights of a checkpoint."""
+
+    example: ClassVar[Mapping[str, object]] = {"preset": "tiny"}
 
     preset: Literal["tiny", "mini", "v2_lite", "v2", "v3_671b"] = "mini"
     """tiny: for tests. mini: trains in minutes on a CPU. v3_671b, v2, v2_lite: the published sizes (those of V2 in the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """Answer every problem of a task several times and count, as R1 was measured: sampled, never greedy."""
+
+    example: ClassVar[Mapping[str, object]] = {"samples": 4}
 
     policy: str = ref("policy")
     """The policy to evaluate, or the stage that made it."""

@@ -87,6 +87,8 @@ class LengthLimit:
 class GrpoConfig:
     """Reinforce what a policy does better than its own average: group relative policy optimisation."""
 
+    example: ClassVar[Mapping[str, object]] = {"group_size": 4, "prompts_per_step": 4, "steps": 4}
+
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
     preset: PresetName | None = None

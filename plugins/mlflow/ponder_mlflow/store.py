@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from ponder.errors import PonderError
 from ponder_mlflow.lineage import Data, Publication, read_publication
-from ponder_mlflow.names import flatten, metric_name, model_name, parameter_value, without_credentials
+from ponder_mlflow.names import flatten, metric_name, model_name, parameter_value, printable, without_credentials
 from ponder_mlflow.tables import Table
 from ponder_mlflow.traces import Call, trace
 
@@ -195,7 +195,9 @@ class MlflowStore:
 
         own = {"mlflow.source.name": "ponder", "mlflow.source.type": "LOCAL"}
         start = int(time.time() * 1000)
-        run = self._client.create_run(self._experiment, start_time=start, tags={**own, **tags}, run_name=name)
+        run = self._client.create_run(
+            self._experiment, start_time=start, tags={**own, **tags}, run_name=printable(name)
+        )
         values = _values(params)
         if values:
             self._client.log_batch(run.info.run_id, params=[Param(name, value) for name, value in values.items()])

@@ -29,10 +29,14 @@ def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
     return [items[index * len(items) // count] for index in range(count)]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON Lines file of objects; of more than 5,000 as many are taken, evenly spaced."""
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        return evenly_spaced([json.loads(line) for line in lines if line.strip()], MAX_ROWS)
+def read_rows(path: Path) -> list[dict[str, Any]] | None:
+    """The rows of a JSON Lines file of objects, None for any other file; of more than 5,000 as many are taken, evenly spaced."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            rows = [json.loads(line) for line in lines if line.strip()]
+    except ValueError:
+        return None
+    return evenly_spaced(rows, MAX_ROWS) if all(isinstance(row, dict) for row in rows) else None
 
 
 def make_table(rows: Sequence[Mapping[str, Any]]) -> Table:

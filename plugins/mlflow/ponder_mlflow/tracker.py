@@ -76,8 +76,8 @@ class MlflowTracker:
             return
         self._flush()
         with told_to_the_user():
-            if path.suffix == ".jsonl":
-                rows = read_rows(path)
+            rows = read_rows(path) if path.suffix == ".jsonl" else None
+            if rows is not None:
                 run.calls[path.stem] = calls_among(rows, self._traces)
                 self._store.log_table(str(run.id), f"{path.stem}.json", make_table(rows))
             else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -48,6 +48,8 @@ class TrainingConfig:
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(TrainingConfig):
     """Next-token prediction with AdamW, warm-up and cosine decay; defaults after DeepSeek-V3 (section 4.2) where a size allows."""
+
+    example: ClassVar[Mapping[str, object]] = {"tokens": 20_000, "batch_tokens": 1024}
 
     tokens: int
     """Tokens to train on, padding not counted; documents are read again, reshuffled, when they run out."""
@@ -148,6 +150,8 @@ class Phase:
 @dataclass(frozen=True, kw_only=True)
 class ExtendContextConfig(TrainingConfig):
     """Longer contexts with YaRN, phase by phase, on packed documents; after DeepSeek-V3, section 4.3."""
+
+    example: ClassVar[Mapping[str, object]] = {"phases": [{"length": 1024, "batch": 8, "steps": 100}]}
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "v3": {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ponder import Example, Policy, Task
+from ponder.durable import read_json, write_json
 from ponder.errors import InputError, StageError
 from ponder.hf import TrainingState, adamw, clip_gradients, render_prompt, set_learning_rate
 from ponder.hf_precision import working_precision
@@ -82,12 +82,13 @@ class TrainedState:
     def save(self, directory: Path) -> None:
         """See `Checkpointable`."""
         self.training.save(directory)
-        (directory / "loss.json").write_text(json.dumps(self.recent_loss), encoding="utf-8")
+        write_json(directory / "loss.json", self.recent_loss)
 
     def load(self, directory: Path) -> None:
         """See `Checkpointable`."""
         self.training.load(directory)
-        self.recent_loss = json.loads((directory / "loss.json").read_text(encoding="utf-8"))
+        loss = read_json(directory / "loss.json")
+        self.recent_loss = math.nan if loss is None else loss
 
 
 Rows = Callable[[Documents, Tokenize, int, int], Iterator[list[list[int]]]]

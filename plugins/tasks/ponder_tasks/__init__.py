@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,6 +15,8 @@ from ponder_tasks.split import Split
 @dataclass(frozen=True, kw_only=True)
 class JsonlConfig:
     """A file with a JSON object on each line."""
+
+    example: ClassVar[Mapping[str, object]] = {"path": "problems.jsonl"}
 
     path: Path
     """The file, relative to the recipe."""
@@ -58,6 +60,8 @@ class DatasetConfig:
 @dataclass(frozen=True, kw_only=True)
 class ReasoningGymConfig:
     """Problems of any reasoning-gym data set, made by its own generator."""
+
+    example: ClassVar[Mapping[str, object]] = {"dataset": "chain_sum", "size": 64}
 
     dataset: str
     """Name of the data set, such as chain_sum."""
@@ -131,6 +135,8 @@ class MiniInstructionsRewardConfig(RewardConfig):
 @dataclass(frozen=True, kw_only=True)
 class MiniWebConfig:
     """Pages of a small synthetic web: sums answered in many styles, English and Chinese, right and wrong, and small talk."""
+
+    example: ClassVar[Mapping[str, object]] = {"documents": 1000}
 
     documents: int = 100_000
     """How many pages."""

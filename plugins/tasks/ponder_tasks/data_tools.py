@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,6 +12,8 @@ from ponder import ref, refs
 @dataclass(frozen=True, kw_only=True)
 class MixtureConfig:
     """Tasks, or the data of stages, mixed in a ratio; each example says in its metadata as `task` which part it is from."""
+
+    example: ClassVar[Mapping[str, object]] = {"parts": ["mini_instructions", "mini_preferences"], "ratio": [2, 1]}
 
     parts: list[str] = refs("task")
     """What is mixed."""
@@ -38,6 +41,8 @@ class MixtureConfig:
 class DeduplicatedConfig:
     """A task without its duplicates, exact and near ones; of several the first stays."""
 
+    example: ClassVar[Mapping[str, object]] = {"task": {"type": "mini_web", "documents": 200}}
+
     task: str = ref("task")
     """The examples."""
     column: str = "prompt"
@@ -56,6 +61,11 @@ class DeduplicatedConfig:
 @dataclass(frozen=True, kw_only=True)
 class DecontaminatedConfig:
     """A task without the examples that share an n-gram with a problem of an evaluation (10-grams, as DeepSeek-R1 did)."""
+
+    example: ClassVar[Mapping[str, object]] = {
+        "task": {"type": "mini_web", "documents": 200},
+        "against": [{"type": "reasoning_gym", "dataset": "chain_sum", "size": 16}],
+    }
 
     measures: ClassVar[frozenset[str]] = frozenset({"against"})
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from ponder import RewardConfig, passthrough, ref
 from ponder_trl.owned import OWNED_BY_THE_LOOP
@@ -33,6 +34,8 @@ class RewardModelConfig:
 
     Defaults after DeepSeek-R1 (Methods): batches of 256, a learning rate of 6e-6, one epoch, at most 8,192 tokens.
     """
+
+    example: ClassVar[Mapping[str, object]] = {"task": "mini_preferences", "batch_size": 8}
 
     policy: str = ref("policy")
     """The policy whose weights the model begins with, or the stage that made it; its output layer is replaced."""
@@ -99,6 +102,8 @@ class PreferenceConfig(RewardConfig):
     A response without a summary, where the model sees only that, gets the lowest score: 0 for `sigmoid`, -3 for `normalised`, for `raw`
     the lowest score of the training data. Abstains where prompt and response exceed the model's context.
     """
+
+    example: ClassVar[Mapping[str, object]] = {"model": {"type": "reward_model"}}
 
     model: str = ref("stage")
     """The `reward_model` stage."""

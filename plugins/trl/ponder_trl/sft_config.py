@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ponder import passthrough, ref
 from ponder.workloads import Workload
@@ -38,6 +39,8 @@ class SftConfig:
     Defaults after DeepSeek-R1 (appendix B.4 and table 6): two epochs in batches of 64, a cosine from 5e-6 to a tenth of it. Only the
     responses are learnt, not the prompts. The router bias of a mixture of experts stays as pre-training left it.
     """
+
+    example: ClassVar[Mapping[str, object]] = {"epochs": 1, "batch_size": 8}
 
     policy: str = ref("policy")
     """The policy that training starts from, or the stage that made it."""

@@ -1,0 +1,7 @@
+"""What every tracker must do."""
+
+from ponder.testing import TrackerSuite
+
+
+class TestUntitled(TrackerSuite):
+    type = "untitled"

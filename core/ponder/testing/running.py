@@ -1,0 +1,119 @@
+"""The suites without pytest: every check of an installed component, and how it ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import traceback
+import typing
+import unittest
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from ponder.components import Kind
+from ponder.plugins import Offer, Registry
+from ponder.testing.component import ComponentSuite
+from ponder.testing.outcome import described, unchecked
+
+Status: TypeAlias = Literal["passed", "failed", "not checked"]
+
+SUITES: Final[Mapping[Kind, str]] = {
+    "policy": "policies:PolicySuite",
+    "task": "tasks:TaskSuite",
+    "reward": "rewards:RewardSuite",
+    "sampler": "samplers:SamplerSuite",
+    "loss": "losses:LossSuite",
+    "stage": "stages:StageSuite",
+    "tracker": "trackers:TrackerSuite",
+}
+"""The suite of each kind, below `ponder.testing`."""
+
+_PREFIX: Final = "test_"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """How one check of one component ended."""
+
+    kind: str
+    name: str
+    check: str
+    """What was checked, as a sentence."""
+    status: Status
+    reason: str = ""
+    """What is wrong and what to do, or why it was not checked."""
+
+
+def checks_of(registry: Registry, offer: Offer) -> Iterator[CheckResult]:
+    """Run the suite of the component's kind, with the options that its config's class variable `example` gives."""
+    suite = _suite(registry, offer)
+    try:
+        for method in check_names(suite):
+            status, reason = _outcome(suite, method)
+            yield CheckResult(offer.kind, offer.component.name, sentence(method), status, reason)
+    finally:
+        suite.teardown_class()
+
+
+def check_names(suite: type[ComponentSuite]) -> list[str]:
+    """The methods that are checks: those of all components first."""
+    names = [name for owner in reversed(suite.__mro__) for name in vars(owner) if name.startswith(_PREFIX)]
+    return list(dict.fromkeys(names))
+
+
+def sentence(method: str) -> str:
+    """What a check is called when it is not a method."""
+    return method.removeprefix(_PREFIX).replace("_", " ")
+
+
+def _suite(registry: Registry, offer: Offer) -> type[ComponentSuite]:
+    module, _, name = SUITES[offer.kind].partition(":")
+    base: Any = getattr(importlib.import_module(f"ponder.testing.{module}"), name)
+
+    class Checked(base):
+        type = offer.component.name
+        options = getattr(offer.component.config, "example", {})
+
+        @classmethod
+        def registry(cls) -> Registry:
+            return registry
+
+        def checked(self, given: Any = None) -> Any:
+            if given is None:
+                _refuse_what_is_missing(offer.component.config)
+            return super().checked(given)
+
+    return Checked
+
+
+def _refuse_what_is_missing(config: type) -> None:
+    """A component may have options without defaults; then its `example` has to give them, and files must be there."""
+    shown, hints = getattr(config, "example", {}), typing.get_type_hints(config)
+    for option in dataclasses.fields(config):
+        is_required = option.metadata.get("default", option.default) is MISSING and option.default_factory is MISSING
+        if not option.init or not is_required or ("ref" in option.metadata and option.metadata["ref"] != "stage"):
+            continue
+        if option.name not in shown or hints[option.name] is Path:
+            unchecked(
+                f"its option {option.name!r} must be given: test it with a suite that gives `options`"
+                + (
+                    ""
+                    if hints[option.name] is Path
+                    else f", or write `example: ClassVar = {{{option.name!r}: ...}}` in {config.__name__}"
+                )
+            )
+
+
+def _outcome(suite: type[ComponentSuite], method: str) -> tuple[Status, str]:
+    try:
+        getattr(suite(), method)()
+    except unittest.SkipTest as reason:
+        return "not checked", str(reason)
+    except AssertionError as error:
+        return "failed", str(error)
+    except (Exception, SystemExit) as error:
+        last = "".join(traceback.format_exception(error)[-3:]).rstrip()
+        return "failed", f"it raises {described(error)}\n{last}"
+    return "passed", ""
