@@ -17,6 +17,7 @@ from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.checkpoints import load_model
 from ponder_deepseek.counts import parameters
 from ponder_deepseek.decoding import LatentDecoder
+from ponder_deepseek.fast import accelerate
 from ponder_deepseek.objective import DeepseekObjective
 from ponder_deepseek.presets import configuration
 from ponder_deepseek.tokenizer import CHAT_TEMPLATES, make_tokenizer
@@ -44,7 +45,7 @@ class DeepseekPolicy:
         self.version = 0
         source = checkpoint or config.path
         self.tokenizer = _load_tokenizer(source, config) if source else _new_tokenizer(config, task)
-        self.model = _with_fast_experts(load_model(source) if source else _new_model(config, len(self.tokenizer), seed))
+        self.model = accelerate(load_model(source) if source else _new_model(config, len(self.tokenizer), seed))
         self.model.eval()
 
     def save(self, directory: Path) -> None:
@@ -97,9 +98,3 @@ def _load_tokenizer(source: Path, config: DeepseekConfig) -> PreTrainedTokenizer
         raise InputError(f"cannot load the tokenizer of {source}: {reason}") from None
     tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATES[config.chat_template]
     return tokenizer
-
-
-def _with_fast_experts(model: DeepseekV3ForCausalLM) -> DeepseekV3ForCausalLM:
-    # The fastest of transformers' expert implementations that runs on every device.
-    model.set_experts_implementation("grouped_mm")
-    return model
