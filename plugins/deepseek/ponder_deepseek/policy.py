@@ -20,6 +20,7 @@ from ponder_deepseek.checkpoints import load_model
 from ponder_deepseek.counts import parameters
 from ponder_deepseek.decoding import LatentDecoder
 from ponder_deepseek.drafting import MtpDecoder
+from ponder_deepseek.fast import accelerate
 from ponder_deepseek.mtp import DeepseekV3ForCausalLM, mtp_modules
 from ponder_deepseek.objective import DeepseekObjective
 from ponder_deepseek.presets import configuration
@@ -53,7 +54,7 @@ class DeepseekPolicy:
         self.version = 0
         source = checkpoint or config.path
         self.tokenizer = _load_tokenizer(source, config) if source else _new_tokenizer(config, task)
-        self.model = _with_fast_experts(load_model(source) if source else _new_model(config, len(self.tokenizer), seed))
+        self.model = accelerate(load_model(source) if source else _new_model(config, len(self.tokenizer), seed))
         # Random weights are not worth keeping: what starts from them is trained whole.
         self._adapters = _adapters(config, self.model, seed) if source else None
         self.model.eval()
@@ -128,9 +129,3 @@ def _load_tokenizer(source: Path, config: DeepseekConfig) -> PreTrainedTokenizer
         raise InputError(f"cannot load the tokenizer of {source}: {reason}") from None
     tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATES[config.chat_template]
     return tokenizer
-
-
-def _with_fast_experts(model: DeepseekV3ForCausalLM) -> DeepseekV3ForCausalLM:
-    # The fastest of transformers' expert implementations that runs on every device.
-    model.set_experts_implementation("grouped_mm")
-    return model

@@ -1,32 +1,31 @@
 """Absorbed decoding over the latent cache against the model's own forward."""
 
+import dataclasses
+
 import pytest
 import torch
-from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+from transformers import DeepseekV3ForCausalLM
 
+from ponder_deepseek.counts import cache_bytes_per_token
 from ponder_deepseek.decoding import LatentDecoder
-from ponder_deepseek.presets import preset
+from ponder_deepseek.presets import configuration
+from ponder_deepseek.sizes import TINY
 
-YARN = {
-    "rope_type": "yarn",
-    "rope_theta": 10000.0,
-    "factor": 4.0,
-    "original_max_position_embeddings": 64,
-    "mscale_all_dim": 1.0,
-}
 VARIANTS = {
     "plain": {},
     "query compression": {"q_lora_rank": 12},
     "groups": {"n_routed_experts": 8, "n_group": 4, "topk_group": 2},
-    "half rotation": {"rope_interleave": False},
-    "yarn": {"rope_parameters": YARN},
+    "half rotation": {},
+    "yarn": {"yarn_factor": 4.0, "yarn_original_length": 64, "context_length": 256},
 }
 
 
-@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
+@pytest.fixture(params=VARIANTS)
 def model(request):
     torch.manual_seed(0)
-    return DeepseekV3ForCausalLM(DeepseekV3Config(**{**preset("tiny", 50).to_dict(), **request.param})).eval()
+    config = configuration(dataclasses.replace(TINY, **VARIANTS[request.param]), 50)
+    config.rope_interleave = request.param != "half rotation"
+    return DeepseekV3ForCausalLM(config).eval()
 
 
 def uncached_logits(model, row):
@@ -58,10 +57,9 @@ def test_selected_rows_go_on_as_if_they_had_been_alone(model):
     torch.testing.assert_close(logits[0], uncached_logits(model, [6, 7, 8, 21, 30]), atol=1e-5, rtol=1e-5)
 
 
-def test_the_cache_holds_the_latent_and_the_shared_rotary_key_alone(model):
+def test_the_cache_has_as_many_bytes_as_are_counted(model):
     decoder = LatentDecoder(model)
     with torch.inference_mode():
         decoder.prefill(torch.tensor([[3, 4, 5]]), torch.tensor([3]), capacity=1)
-    assert {latent.shape[-1] for latent in decoder._latents} == {
-        model.config.kv_lora_rank + model.config.qk_rope_head_dim
-    }
+    held = sum(latent[0, 0].nbytes for latent in decoder._latents)
+    assert held == cache_bytes_per_token(TINY, bytes_per_value=4)

@@ -25,13 +25,6 @@ def policy(**options):
     return DeepseekPolicy(DeepseekConfig(**{"preset": "tiny", **options}), seed=1, task=lambda name: Pages())
 
 
-def test_the_published_sizes_have_the_published_number_of_parameters():
-    model = policy(preset="v3_671b", mtp_depth=0).model
-    assert sum(parameter.numel() for parameter in model.parameters()) == 671_026_404_352
-    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
-    assert model.config.initializer_range == 0.006
-
-
 def test_the_same_seed_makes_the_same_weights_and_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)

@@ -1,0 +1,207 @@
+"""Our layers against transformers' own: logits and gradients over many architectures, padded and not, cached and not."""
+
+import copy
+import dataclasses
+import random
+
+import pytest
+import torch
+from torch.nn import functional as F
+from transformers import DeepseekV3ForCausalLM, DynamicCache
+
+from ponder_deepseek import fast
+from ponder_deepseek.balancing import RouterBalancer
+from ponder_deepseek.decoding import LatentDecoder
+from ponder_deepseek.kernels import Experts, JoinKeys, RmsNorm, RotateTail
+from ponder_deepseek.presets import configuration
+from ponder_deepseek.sizes import TINY, Sizes
+
+VOCABULARY = 40
+
+
+def drawn(seed) -> Sizes:
+    """An architecture with some of everything."""
+    draw = random.Random(seed)
+    groups = draw.choice([1, 2, 4])
+    kept = draw.randint(1, groups)
+    experts = groups * draw.choice([2, 3])
+    factor = draw.choice([1.0, 1.0, 4.0])
+    return dataclasses.replace(
+        TINY,
+        hidden_size=draw.choice([24, 32, 40]),
+        num_hidden_layers=draw.randint(1, 3),
+        first_k_dense_replace=draw.randint(0, 1),
+        num_attention_heads=draw.choice([1, 2, 3]),
+        q_lora_rank=draw.choice([0, 10]),
+        kv_lora_rank=draw.choice([12, 13, 16]),
+        qk_nope_head_dim=draw.choice([6, 7, 16]),
+        qk_rope_head_dim=draw.choice([2, 8]),
+        v_head_dim=draw.choice([5, 16, 24]),
+        moe_intermediate_size=draw.choice([8, 11]),
+        n_routed_experts=experts,
+        n_shared_experts=draw.choice([0, 1, 2]),
+        n_group=groups,
+        topk_group=kept,
+        num_experts_per_tok=draw.randint(1, kept * experts // groups),
+        norm_topk_prob=draw.random() < 0.7,
+        yarn_factor=factor,
+        yarn_original_length=None if factor == 1 else 16,
+        yarn_mscale=draw.choice([1.0, 0.707]),
+        context_length=64,
+    )
+
+
+def pair(sizes):
+    """Transformers' model and ours, of equal weights."""
+    torch.manual_seed(0)
+    theirs = DeepseekV3ForCausalLM(configuration(sizes, VOCABULARY)).eval()
+    for module in theirs.modules():
+        if hasattr(module, "e_score_correction_bias"):
+            module.e_score_correction_bias += 0.1 * torch.randn_like(module.e_score_correction_bias)
+    ours = fast.accelerate(copy.deepcopy(theirs))
+    # Transformers' default refuses widths that are not multiples of 16 bytes.
+    theirs.set_experts_implementation("eager")
+    return theirs, ours
+
+
+@pytest.fixture(autouse=True)
+def however_few(monkeypatch):
+    monkeypatch.setattr(fast, "MANY", 0)
+
+
+def tokens(*shape):
+    return torch.randint(3, VOCABULARY, shape, generator=torch.Generator().manual_seed(1))
+
+
+def close(ours, theirs):
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+every_architecture = pytest.mark.parametrize("seed", range(24))
+
+
+@every_architecture
+def test_logits_and_gradients_are_transformers_own(seed):
+    theirs, ours = pair(drawn(seed))
+    ids = tokens(2, 11)
+    logits = [model(input_ids=ids, use_cache=False).logits for model in (theirs, ours)]
+    close(logits[1], logits[0])
+    for each in logits:
+        F.cross_entropy(each.flatten(0, 1), ids.flatten()).backward()
+    for (name, expected), found in zip(theirs.named_parameters(), ours.parameters(), strict=True):
+        if expected.grad is None:
+            assert found.grad is None, name
+        else:
+            # The gate of a token's only expert has a gradient of zero but for rounding.
+            largest = max(expected.grad.abs().max().item(), 1e-2) if expected.numel() else 1.0
+            torch.testing.assert_close(found.grad, expected.grad, atol=2e-5 * largest, rtol=1e-4, msg=name)
+
+
+@every_architecture
+@pytest.mark.parametrize("side", ["left", "right"])
+@torch.inference_mode()
+def test_padded_rows_have_transformers_logits(seed, side):
+    theirs, ours = pair(drawn(seed))
+    ids, mask = tokens(2, 9), torch.ones(2, 9, dtype=torch.long)
+    mask[1, :4] = 0
+    if side == "right":
+        mask = mask.flip(1)
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    options = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
+    counted = mask.bool()
+    close(ours(**options).logits[counted], theirs(**options).logits[counted])
+
+
+@every_architecture
+@torch.inference_mode()
+def test_cached_decoding_has_transformers_logits_naive_and_absorbed(seed):
+    theirs, ours = pair(drawn(seed))
+    ids = tokens(2, 12)
+    expected = theirs(input_ids=ids, use_cache=False).logits
+    cache, decoder = DynamicCache(config=ours.config), LatentDecoder(ours)
+    close(ours(input_ids=ids[:, :7], past_key_values=cache, use_cache=True).logits, expected[:, :7])
+    close(decoder.prefill(ids[:, :7], torch.tensor([7, 7]), capacity=5), expected[:, 6])
+    for place in range(7, 12):
+        step = ids[:, place : place + 1]
+        close(ours(input_ids=step, past_key_values=cache, use_cache=True).logits[:, 0], expected[:, place])
+        close(decoder.step(step[:, 0]), expected[:, place])
+
+
+@torch.inference_mode()
+def test_absorbed_decoding_does_not_see_a_constant_added_to_all_positions():
+    _, ours = pair(dataclasses.replace(TINY, q_lora_rank=10))
+    ids = tokens(1, 9)
+    places = torch.arange(9)[None]
+    near, far = (ours(input_ids=ids, position_ids=places + shift, use_cache=False).logits for shift in (0, 37))
+    torch.testing.assert_close(far, near, atol=1e-5, rtol=1e-5)
+
+
+def test_our_layers_do_run():
+    _, ours = pair(TINY)
+    logits = ours(input_ids=tokens(1, 5), use_cache=False).logits
+    names, seen = set(), [logits.grad_fn]
+    while seen:
+        step = seen.pop()
+        if step is not None and step not in names:
+            names.add(step)
+            seen += [before for before, _ in step.next_functions]
+    kinds = {type(step).__name__ for step in names}
+    assert {"RmsNormBackward", "RotateTailBackward", "JoinKeysBackward", "ExpertsBackward"} <= kinds
+
+
+def test_bfloat16_and_few_tokens_are_left_to_transformers(monkeypatch):
+    theirs, ours = pair(TINY)
+    ids = tokens(1, 5)
+    theirs.set_experts_implementation("grouped_mm")
+    monkeypatch.setattr(fast, "MANY", 512)
+    assert torch.equal(ours(ids).logits, theirs(ids).logits)
+    monkeypatch.setattr(fast, "MANY", 0)
+    assert torch.equal(ours.bfloat16()(ids).logits, theirs.bfloat16()(ids).logits)
+
+
+def test_the_routers_are_counted_as_ever():
+    _, ours = pair(TINY)
+    balancer = RouterBalancer(ours.train())
+    with balancer.counting(torch.ones(2, 9, dtype=torch.bool)):
+        ours(input_ids=tokens(2, 9), use_cache=False)
+    balancer.step(0.5)
+    assert sum(balancer.loads()[0]) == 2 * 9 * TINY.num_experts_per_tok
+
+
+def test_parameters_keep_their_names_and_their_place():
+    theirs, ours = pair(TINY)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert type(ours) is DeepseekV3ForCausalLM
+
+
+def double(*shape):
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def test_the_gradients_by_hand_are_the_true_ones():
+    torch.manual_seed(2)
+    turns = torch.polar(torch.ones(1, 3, 2, dtype=torch.float64), torch.rand(1, 3, 2, dtype=torch.float64))
+    chosen = torch.tensor([[0, 2], [2, 3], [3, 0], [2, 0]])
+    assert torch.autograd.gradcheck(lambda x, w: RmsNorm.apply(x, w, 1e-6), (double(2, 3, 5), double(5)))
+    assert torch.autograd.gradcheck(lambda x: RotateTail.apply(x, turns, 2), (double(2, 3, 2, 6),))
+    assert torch.autograd.gradcheck(lambda up, key: JoinKeys.apply(up, key, 3), (double(2, 3, 2, 5), double(2, 3, 4)))
+    assert chosen.max() == 3
+    experts = (double(4, 8), double(4, 8, 8), double(4, 8, 4))
+    # An expert without tokens, number 1, gets a gradient of zero.
+    torch.testing.assert_close(*(route(experts, chosen, by) for by in (by_hand, by_chain)), rtol=1e-5, atol=1e-4)
+
+
+def route(experts, chosen, way):
+    inputs = [tensor.detach().float().requires_grad_() for tensor in experts]
+    weights = torch.linspace(0.1, 0.9, chosen.numel()).view(chosen.shape).requires_grad_()
+    way(*inputs, chosen, weights).square().sum().backward()
+    return [tensor.grad for tensor in (*inputs, weights)]
+
+
+def by_hand(hidden, gate_up, down, chosen, weights):
+    return Experts.apply(hidden, gate_up, down, chosen, weights)
+
+
+def by_chain(hidden, gate_up, down, chosen, weights):
+    gate, up = torch.einsum("tw,tkiw->tki", hidden, gate_up[chosen]).chunk(2, -1)
+    return torch.einsum("tki,tkwi,tk->tw", F.silu(gate) * up, down[chosen], weights)
