@@ -43,9 +43,8 @@ lint: $(STAMP) ## style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy core plugins/*/ponder_* examples/plugins/*/*.py
 
-docs: $(STAMP) ## write docs/components.md from the options' own texts
-	@mkdir -p docs
-	PONDER_DISABLE_PLUGINS=brevity $(BIN)/ponder plugins docs > docs/components.md
+docs: $(STAMP) ## write docs/reference from the options' own texts
+	PONDER_DISABLE_PLUGINS=brevity $(BIN)/ponder plugins docs docs/reference
 
 bench: $(STAMP) ## one GRPO step, ours against TRL's
 	$(BIN)/python benchmarks/grpo_step.py $(ARGS)

@@ -9,7 +9,7 @@ import itertools
 import textwrap
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
 from enum import Enum
 from pathlib import Path
@@ -17,8 +17,6 @@ from typing import Any, Final, Literal
 
 from ponder import hookspecs
 from ponder.components import EARLIER
-from ponder.offers import HOOKS
-from ponder.plugins import Offer, Registry
 
 REQUIRED: Final = "required"
 
@@ -157,49 +155,7 @@ def _written(value: Any) -> str:
     return repr(value) if value == "" else str(value)
 
 
-def components_page(registry: Registry) -> str:
-    """Markdown of every hook, and of every component with its options."""
-    lines = [
-        "# Components",
-        "",
-        "Written by `ponder plugins docs`; the texts stand under the fields of the options' dataclasses.",
-        "",
-    ]
-    lines += ["## Hooks", ""]
-    lines += [f"- `{name}`: {_paragraph(hook)}" for name, hook in hooks().items()]
-    for kind, hook_name in HOOKS.items():
-        offers = [offer for offer in registry.all() if offer.kind == kind]
-        lines += ["", f"## {hook_name.removeprefix('ponder_').capitalize()}"]
-        lines += _sections(offers) if offers else ["", "None is installed."]
-    return "\n".join(lines) + "\n"
-
-
 def hooks() -> dict[str, Any]:
     """Every hook specification by name."""
     functions = inspect.getmembers(hookspecs, inspect.isfunction)
     return {name: function for name, function in functions if name.startswith("ponder_")}
-
-
-def _paragraph(documented: Any) -> str:
-    return " ".join((documented.__doc__ or "").split())
-
-
-def _sections(offers: Iterable[Offer]) -> list[str]:
-    lines: list[str] = []
-    for offer in offers:
-        config = offer.component.config
-        lines += [
-            "",
-            f"### {offer.kind} `{offer.component.name}`",
-            "",
-            f"{first_line(config)} From `{offer.distribution}`.".strip(),
-        ]
-        rows = options(config)
-        if rows:
-            lines += ["", "| option | type | default | what |", "| --- | --- | --- | --- |", *map(_row, rows)]
-    return lines
-
-
-def _row(option: Option) -> str:
-    cells = (f"`{option.name}`", option.type, f"`{option.default}`", option.text)
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ponder.components import Component
-from ponder.describe import REQUIRED, Option, first_line, hooks, options
+from ponder.describe import Option, first_line, hooks, options
+from ponder.example import example_recipe
 from ponder.offers import HOOKS
 from ponder.plugins import Offer, Registry
 
@@ -19,7 +20,7 @@ _WRITTEN: Final = "Written by `ponder plugins docs` from the texts under the opt
 def pages(registry: Registry) -> dict[str, str]:
     """Markdown by the page's path: an index, a page for each component, a page for each hook."""
     offers = registry.all()
-    found = {f"{offer.kind}/{offer.component.name}.md": _component_page(offer) for offer in offers}
+    found = {f"{offer.kind}/{offer.component.name}.md": _component_page(registry, offer) for offer in offers}
     found |= {f"hooks/{name}.md": _hook_page(name, hook) for name, hook in hooks().items()}
     return {INDEX: _index(offers), **dict(sorted(found.items()))}
 
@@ -69,7 +70,7 @@ def _entry(offer: Offer) -> str:
     return f"* [`{name}`]({offer.kind}/{name}.md): {first_line(offer.component.config)}"
 
 
-def _component_page(offer: Offer) -> str:
+def _component_page(registry: Registry, offer: Offer) -> str:
     component = offer.component
     lines = [f"# {offer.kind} `{component.name}`", "", *_text(component.config), "", f"From `{offer.distribution}`."]
     built = _built_text(component)
@@ -88,7 +89,7 @@ def _component_page(offer: Offer) -> str:
     presets: Mapping[str, Mapping[str, object]] = getattr(component.config, "presets", {})
     if presets:
         lines += ["", "## Presets", "", *_presets(presets)]
-    lines += ["", "## Example", "", "```yaml", *_example(offer, rows), "```", "", _WRITTEN]
+    lines += ["", "## Example", "", "```yaml", *_example(registry, offer), "```", "", _WRITTEN]
     return "\n".join(lines) + "\n"
 
 
@@ -107,12 +108,8 @@ def _presets(presets: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
         yield f"* `{name}`: {', '.join(f'{option}: {value}' for option, value in values.items())}"
 
 
-def _example(offer: Offer, rows: Iterable[Option]) -> list[str]:
-    """An entry with everything that must be given."""
-    needed = [f"{row.name}: <{row.type}>" for row in rows if row.default == REQUIRED and "." not in row.name]
-    entry = ", ".join([f"type: {offer.component.name}", *needed])
-    section = "tracker" if offer.kind == "tracker" else HOOKS[offer.kind].removeprefix("ponder_")
-    return [f"tracker: {{{entry}}}"] if offer.kind == "tracker" else [f"{section}:", f"  mine: {{{entry}}}"]
+def _example(registry: Registry, offer: Offer) -> list[str]:
+    return example_recipe(registry, offer.kind, offer.component.name).text.splitlines()
 
 
 def _hook_page(name: str, hook: Any) -> str:

@@ -167,9 +167,16 @@ def test_plugins_show_of_what_nobody_offers_suggests_a_name(capsys: pytest.Captu
     assert "no stage 'trane' is installed; did you mean 'train'?" in capsys.readouterr().err
 
 
-def test_plugins_docs_writes_the_reference(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["plugins", "docs", "--plugin", PLUGIN]) == 0
-    assert "### stage `train`" in capsys.readouterr().out
+def test_plugins_docs_writes_the_reference_and_names_what_is_stale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ponder.plugins._entry_points", list)
+    docs = ["plugins", "docs", str(tmp_path), "--plugin", PLUGIN]
+    assert cli.main([*docs, "--check"]) == 1
+    assert "stage/train.md" in capsys.readouterr().out
+    assert cli.main(docs) == 0
+    assert (tmp_path / "stage" / "train.md").read_text().startswith("# stage `train`")
+    assert cli.main([*docs, "--check"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -238,9 +245,9 @@ def test_telemetry_is_off_unless_the_user_says_otherwise(recipe: str, monkeypatc
 
 
 def test_a_reader_that_leaves_early_ends_the_program_quietly() -> None:
-    program = f"{sys.executable} -m ponder plugins docs --plugin {PLUGIN} | head -c 1; echo ${{PIPESTATUS[0]}}"
+    program = f"{sys.executable} -m ponder schema --plugin {PLUGIN} | head -c 1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", program], capture_output=True, check=True, text=True)
-    assert (done.stdout[0], done.stderr) == ("#", "")
+    assert (done.stdout[0], done.stderr) == ("{", "")
     assert done.stdout[1:].strip() in ("0", "141")
 
 

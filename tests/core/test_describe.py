@@ -11,9 +11,8 @@ from typing import Any, Literal
 import pytest
 
 from ponder import EARLIER, RewardConfig, passthrough, ref, refs
-from ponder.describe import components_page, field_texts, first_line, hooks, options, type_text
+from ponder.describe import field_texts, first_line, hooks, options, type_text
 from ponder.offers import HOOKS
-from ponder.plugins import Registry, load_plugin_file
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -147,35 +146,3 @@ def test_annotations_read_plainly(hint: Any, text: str) -> None:
 def test_every_hook_has_a_text_and_every_kind_a_hook() -> None:
     assert set(HOOKS.values()) < set(hooks())
     assert all(hook.__doc__ for hook in hooks().values())
-
-
-def test_the_page_names_every_hook_component_and_option() -> None:
-    registry = Registry()
-    plugin = load_plugin_file(DATA / "recipe_plugin.py")
-    registry.register(plugin, "toy")
-    page = components_page(registry)
-    for hook in hooks():
-        assert f"- `{hook}`: " in page
-    for offer in registry.all():
-        assert f"### {offer.kind} `{offer.component.name}`" in page
-        for option in options(offer.component.config):
-            assert f"| `{option.name}` |" in page
-
-
-def test_the_page_escapes_what_would_end_a_cell() -> None:
-    registry = Registry()
-    registry.register(load_plugin_file(DATA / "recipe_plugin.py"), "toy")
-    assert "| `preset` | tiny \\| mini | `tiny` | Size. |" in components_page(registry)
-
-
-def test_the_page_of_an_empty_registry_says_so() -> None:
-    assert components_page(Registry()).count("None is installed.") == len(HOOKS)
-
-
-def test_the_page_is_the_same_each_time() -> None:
-    pages = set()
-    for _ in range(2):
-        registry = Registry()
-        registry.register(load_plugin_file(DATA / "recipe_plugin.py"), "toy")
-        pages.add(components_page(registry))
-    assert len(pages) == 1

@@ -1,12 +1,17 @@
 """The generated reference."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from ponder import Component, RewardConfig, hookimpl
-from ponder.plugins import Registry
+from ponder.describe import options
+from ponder.offers import HOOKS
+from ponder.plugins import Registry, load_plugin_file
 from ponder.reference import pages, stale_pages, write_pages
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,21 @@ def test_a_component_has_a_page_with_its_texts_its_options_and_an_example(regist
     assert "Likes what is short.\n\nUp to a point." in page
     assert "1 for short, 0 for long." in page
     assert "| `limit` | int | `required` | Characters \\| at most. |" in page
-    assert "  mine: {type: toy, limit: <int>}" in page
+    assert "type: toy, limit: " in page
+
+
+def test_every_option_of_every_component_is_on_its_page():
+    made = Registry()
+    made.register(load_plugin_file(DATA / "recipe_plugin.py"), "toy")
+    found = pages(made)
+    for offer in made.all():
+        page = found[f"{offer.kind}/{offer.component.name}.md"]
+        assert all(f"| `{option.name}` |" in page for option in options(offer.component.config))
+    assert pages(made) == found
+
+
+def test_the_index_of_an_empty_registry_says_so():
+    assert pages(Registry())["README.md"].count("None is installed.") == len(HOOKS)
 
 
 def test_every_hook_has_a_page(registry):

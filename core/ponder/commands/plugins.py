@@ -9,6 +9,7 @@ import shutil
 import sys
 import textwrap
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ponder.commands import common
@@ -43,7 +44,11 @@ def add_parser(subparsers: Any) -> None:
         "check fails.",
     )
     check.add_argument("distribution", metavar="DISTRIBUTION", help="such as brevity-reward; see `ponder plugins`")
-    docs = actions.add_parser("docs", help="Markdown of every component and hook, to stdout")
+    docs = actions.add_parser("docs", help="write a page of Markdown for every component and hook")
+    docs.add_argument("directory", metavar="DIRECTORY", type=Path, help="where to; pages of what is gone are removed")
+    docs.add_argument(
+        "--check", action="store_true", help="write nothing; name the pages that are stale, exit code 1 if any"
+    )
     for action, function in ((listed, _list), (show, _show), (check, _check), (docs, _docs)):
         # With a default of its own, an action would undo what was given before its name.
         common.add_plugin(action, argparse.SUPPRESS)
@@ -141,10 +146,18 @@ def _check(arguments: argparse.Namespace, registry: Registry) -> int:
     return 0 if report.is_sound else 1
 
 
-def _docs(_: argparse.Namespace, registry: Registry) -> None:
-    from ponder.describe import components_page
+def _docs(arguments: argparse.Namespace, registry: Registry) -> int:
+    from ponder.reference import stale_pages, write_pages
 
-    common.write(components_page(registry).rstrip("\n"))
+    directory: Path = arguments.directory
+    if arguments.check:
+        stale = stale_pages(registry, directory)
+        for name in stale:
+            common.write(f"stale: {directory / name}")
+        return 1 if stale else 0
+    count, removed = write_pages(registry, directory)
+    common.write(f"{count} pages in {directory}" + (f", {removed} removed" if removed else ""))
+    return 0
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
