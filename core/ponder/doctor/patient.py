@@ -74,10 +74,14 @@ class Patient:
         """Whether the stage's policy is what a finished stage made, and not still as it begins."""
         return any(name in self.clinic.finished for name in self.names("policy", "policy"))
 
+    @property
+    def starting_point(self) -> tuple[str, str | None]:
+        """What tells the policies and templates of stages apart that checks are given: many stages share theirs until they have run."""
+        return self._known_policy(), self.template()
+
     def policy(self) -> Policy:
         """The policy that the stage starts from: of a finished stage, or else the one that it descends from as it begins."""
-        name = self._policy_name()
-        known = name if name in self.clinic.finished else self._root().name
+        known = self._known_policy()
         recipe, registry, finished = self.clinic.recipe, self.clinic.registry, self.clinic.finished
         return self.clinic.once("policy", known, lambda: building.build_policy(recipe, registry, finished, known))
 
@@ -138,6 +142,10 @@ class Patient:
     def _policy_name(self) -> str:
         (name, *_) = self.names("policy", "policy")
         return name
+
+    def _known_policy(self) -> str:
+        name = self._policy_name()
+        return name if name in self.clinic.finished else self._root().name
 
     def _root(self) -> Entry:
         return building.root_policy(self.clinic.recipe, self._policy_name())

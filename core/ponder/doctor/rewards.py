@@ -62,7 +62,7 @@ class Marking:
 def _scores_rollouts(patient: Patient) -> Hashable | None:
     if not patient.has("rewards", "task", "policy"):
         return None
-    return (patient.rewards(), patient.names("task", "task"), patient.names("policy", "policy")[0], patient.template())
+    return (patient.rewards(), patient.missing_rewards(), patient.names("task", "task"), patient.starting_point)
 
 
 def examine_marks(patient: Patient) -> Iterator[Finding]:

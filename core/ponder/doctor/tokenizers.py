@@ -16,7 +16,7 @@ _QUESTION: Final[tuple[Message, ...]] = ({"role": "user", "content": "1 + 1 ="},
 
 
 def _has_policy(patient: Patient) -> Hashable | None:
-    return (patient.names("policy", "policy")[0], patient.template()) if patient.has("policy") else None
+    return patient.starting_point if patient.has("policy") else None
 
 
 def examine_tokenizer(patient: Patient) -> Iterator[Finding]:

@@ -46,7 +46,7 @@ def ponder_checks() -> Iterator[Check]:
 def _draws(patient: Patient) -> Hashable | None:
     if patient.entry.type != "grpo":
         return None
-    return (patient.names("policy", "policy"), patient.template(), patient.names("sampler", "sampler"))
+    return (patient.starting_point, patient.names("sampler", "sampler"), patient.names("task", "task"))
 
 
 def _learns(patient: Patient) -> Hashable | None:
