@@ -9,9 +9,8 @@ None of the libraries is imported here.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ponder.errors import InputError
@@ -201,11 +200,23 @@ def _called(function: Callable[..., Any], objects: Mapping[str, Any]) -> float:
     asked = inspect.signature(function).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked.values())
     value = function(**{name: thing for name, thing in objects.items() if takes_all or name in asked})
-    return float(asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value)
+    return float(_awaited(value) if inspect.isawaitable(value) else value)
 
 
-async def _awaited(value: Any) -> Any:
-    return await value
+def _awaited(value: Awaitable[Any]) -> Any:
+    """Run a coroutine to its end by hand: an event loop opens sockets, which processes that score may not.
+
+    It may give way to others, of whom there are none, but not wait for anything.
+    """
+    steps = value.__await__()
+    try:
+        while next(steps) is None:
+            continue
+    except StopIteration as end:
+        return end.value
+    raise TypeError(
+        "the function waits for something outside, which a reward in a worker process cannot; make it a BatchReward"
+    )
 
 
 def _name_of(function: Any) -> str:

@@ -32,6 +32,8 @@ class JsonlConfig:
 class DatasetConfig:
     """A Hugging Face data set: a directory that `save_to_disk` wrote, Parquet files, or one of the hub's."""
 
+    example: ClassVar[Mapping[str, object]] = {"path": "problems.parquet"}
+
     path: Path | None = None
     """The directory that `save_to_disk` wrote, a Parquet file, or a directory of them, relative to the recipe."""
     hub: str = ""
