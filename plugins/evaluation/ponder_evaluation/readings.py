@@ -34,6 +34,8 @@ class Reading:
     """Rows of an evaluation's samples.jsonl."""
     probes: Sequence[Row] = ()
     """Rows of a training stage's probes.jsonl: the same problems answered at several steps."""
+    expert_loads: Sequence[Row] = ()
+    """Rows of a training stage's expert_loads.jsonl: the tokens given to each expert of a layer in a step."""
     funnel: Sequence[Row] = ()
     """What each step of a rejection sampling kept and removed."""
     deviations: Sequence[Row] = ()
@@ -84,6 +86,7 @@ def read_stage(stage: FinishedStage) -> Reading:
         steps=[row for row in read_rows(directory / "metrics.jsonl") if is_number(row.get("step"))],
         samples=list(_samples(directory / "samples.jsonl")),
         probes=[row for row in read_rows(directory / "probes.jsonl") if is_number(row.get("step"))],
+        expert_loads=read_rows(directory / "expert_loads.jsonl"),
         funnel=[row for row in read_list(directory / "funnel.json") if is_number(row.get("kept"))],
         deviations=read_list(directory / "deviations.json", within="deviations"),
         record=read_object(directory / "evaluation.json"),

@@ -9,6 +9,7 @@ from ponder_evaluation.charts import Chart, figure
 from ponder_evaluation.exams import Exam, exam_charts, families
 from ponder_evaluation.figures import curves, emergence
 from ponder_evaluation.graph import KINDS, LINKS, pipeline_graph
+from ponder_evaluation.heatmaps import heat_figures
 from ponder_evaluation.markup import Section, anchor, number, percent, table, tag, text
 from ponder_evaluation.pipeline import Pipeline, kind_of
 from ponder_evaluation.readings import Reading, Row, is_number
@@ -75,7 +76,8 @@ def _stage(pipeline: Pipeline, stage: Reading) -> str:
     )
     facts = [_sources(pipeline, stage), f"fingerprint {text(stage.fingerprint[:SHORT_FINGERPRINT])}"]
     about = tag("p", " · ".join(fact for fact in facts if fact), class_="note")
-    body = about + _results(stage) + gallery(curves(pipeline, stage)) + _deviations(stage) + _options(stage)
+    drawn = gallery(curves(pipeline, stage)) + heat_figures(stage)
+    body = about + _results(stage) + drawn + _deviations(stage) + _options(stage)
     return tag("section", title + body, id=anchor(stage.name), class_="stage")
 
 
