@@ -68,7 +68,9 @@ class Sampler(Protocol):
     """Draws completions. May have a `temperature` attribute, which trainers read (1.0 when it has none).
 
     May have a method `stream(policy, example, seed)`: a generator of pieces of text that, joined, are the text of `sample`'s
-    completion for the same seed, and that returns that completion; `ponder chat` shows them as they come.
+    completion for the same seed, and that returns that completion; `ponder chat` shows them as they come. May have a method
+    `statistics()`: numbers by name about what was drawn since it was last called, such as the share of guessed tokens that were
+    right; stages log them beside their speed.
     """
 
     def sample(self, policy: Policy, examples: Sequence[Example], n: int, seed: int) -> Sequence[Sequence[Completion]]:

@@ -100,3 +100,9 @@ class MetricsLog:
 def _number(value: float) -> float:
     """Plain Python numbers; one-element tensors and arrays are taken as floats."""
     return value if isinstance(value, bool | int | float) else float(value)
+
+
+def sampler_statistics(sampler: object) -> dict[str, float]:
+    """What a sampler says about what it has drawn since it was last asked; see `ponder.interfaces.Sampler`."""
+    own = getattr(sampler, "statistics", None)
+    return dict(own()) if own else {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ponder import Example, Policy, Rollout, Sampler, StageResult
 from ponder.errors import InputError, StageError
+from ponder.metrics import sampler_statistics
 from ponder.randomness import derive_seed
 from ponder.rollouts import decode_rollouts, encode_rollouts
 from ponder_evaluation.breakdown import by_problem, curves, groups, tally
@@ -134,7 +135,8 @@ class _Questioner:
         scores = self._rubric.score(rollouts)
         self._journal.append(key, encode_rollouts(rollouts, scores))
         tokens = sum(len(rollout.completion.token_ids) for rollout in rollouts)
-        self._context.timing({"tokens_per_second": tokens / (time.perf_counter() - started)}, index)
+        speed = {"tokens_per_second": tokens / (time.perf_counter() - started)}
+        self._context.timing({**speed, **sampler_statistics(self._sampler)}, index)
         return rollouts, scores
 
     def flops(self, examples: Sequence[Example], generated: int) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ponder import Completion, Example, Policy, Rollout, Sampler
 from ponder.errors import PonderError, StageError
 from ponder.hf import encode_prompt
+from ponder.metrics import sampler_statistics
 from ponder.randomness import derive_seed
 from ponder.rubric import Score
 from ponder.text import with_prefill
@@ -70,7 +71,8 @@ class Drawer:
         started = time.perf_counter()
         chunk = self._drawn(index, first, examples)
         self._journal.append(key, asdict(chunk))
-        self._context.timing({"tokens_per_second": chunk.tokens / (time.perf_counter() - started)}, index)
+        speed = {"tokens_per_second": chunk.tokens / (time.perf_counter() - started)}
+        self._context.timing({**speed, **sampler_statistics(self._sampler)}, index)
         return chunk
 
     def _drawn(self, index: int, first: int, examples: Sequence[Example]) -> Chunk:
