@@ -1,9 +1,11 @@
 import multiprocessing
+from typing import ClassVar
 
 import pytest
 
 from brevity_reward import Brevity, BrevityConfig, ponder_rewards
 from ponder import Completion, Example
+from ponder.testing import RewardSuite
 
 EXAMPLE = Example(prompt="1 + 1 =", answer="2")
 
@@ -39,3 +41,10 @@ def test_the_reward_can_be_sent_to_a_worker_process():
     queue = multiprocessing.SimpleQueue()
     queue.put(Brevity(BrevityConfig()))
     assert queue.get()(EXAMPLE, Completion("short")) == 1.0
+
+
+class TestBrevity(RewardSuite):
+    type = "brevity"
+    options: ClassVar = {"max_chars": 10}
+    bounds = (0.0, 1.0)
+    cases = ((EXAMPLE, "x" * 10, 1.0), (EXAMPLE, "x" * 20, 0.5), (EXAMPLE, "", None))
