@@ -59,7 +59,7 @@ def sizes_of(config: DeepseekV3Config) -> Sizes:
     """The sizes of a configuration; raises ValueError that begins with the name of one that cannot be."""
     rope: dict[str, Any] = dict(config.rope_parameters or {})
     is_yarn = rope.get("rope_type") == "yarn"
-    yarn = {
+    yarn: dict[str, Any] = {
         "yarn_factor": rope.get("factor") or 1.0,
         "yarn_original_length": rope.get("original_max_position_embeddings"),
         "yarn_beta_fast": rope.get("beta_fast") or 32.0,

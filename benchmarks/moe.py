@@ -1,0 +1,191 @@
+"""DeepSeek-V3 layers, ponder's against transformers' own: forward, forward and backward, and decoding.
+
+Both have the same configuration, weights, tokens and threads, in float32 and in one process, and take turns; the first turn
+warms up, medians are reported. Transformers runs as a user gets it: its default expert implementation (grouped_mm, shown),
+and greedy `generate` with its own cache. Ours decodes over the latent cache, picks the same tokens, and is checked to.
+The share of the peak counts the model's operations (section G.2 of the reference, attention causal) against the fastest of
+several large matrix multiplications with the same threads.
+
+    python benchmarks/moe.py --threads 2
+    python benchmarks/moe.py --hidden-size 1024 --rows 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import DeepseekV3ForCausalLM
+
+from ponder_deepseek import DeepseekConfig
+from ponder_deepseek.counts import forward_operations_per_token, parameters, training_operations_per_token
+from ponder_deepseek.decoding import LatentDecoder
+from ponder_deepseek.fast import accelerate
+from ponder_deepseek.presets import configuration
+from ponder_deepseek.sizes import Sizes
+
+VOCABULARY = 768
+PEAK_WIDTH = 1024
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both sides have in common."""
+
+    hidden_size: int
+    rows: int
+    length: int
+    new_tokens: int
+    threads: int
+    repeats: int
+
+
+def main() -> None:
+    """Measure and print."""
+    setting, as_json = parse_arguments()
+    torch.set_num_threads(setting.threads)
+    record = measure(setting)
+    print(json.dumps(record, indent=2) if as_json else as_table(setting, record))
+
+
+def parse_arguments() -> tuple[Setting, bool]:
+    """The setting, and whether JSON is wanted."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--hidden-size", type=int, default=128, help="128 is preset mini; its other widths grow with it"
+    )
+    parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--length", type=int, default=128, help="tokens of a row, and of a prompt")
+    parser.add_argument("--new-tokens", type=int, default=32, help="tokens decoded in a row")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    options = vars(parser.parse_args())
+    as_json = options.pop("json")
+    return Setting(**options), as_json
+
+
+def sizes_at(hidden_size: int) -> Sizes:
+    """Preset mini, its widths in proportion."""
+    wide = hidden_size // 128
+    widths = {"intermediate_size": 256, "moe_intermediate_size": 64, "kv_lora_rank": 64, "num_attention_heads": 4}
+    scaled = {name: width * wide for name, width in widths.items()}
+    return DeepseekConfig(hidden_size=hidden_size, context_length=4096, **scaled).sizes()
+
+
+def measure(setting: Setting) -> dict[str, Any]:
+    """Median seconds of each, ratios, and the shares of the peak."""
+    sizes = sizes_at(setting.hidden_size)
+    torch.manual_seed(0)
+    theirs = DeepseekV3ForCausalLM(configuration(sizes, VOCABULARY))
+    implementation = theirs.config._experts_implementation
+    ours = accelerate(copy.deepcopy(theirs))
+    tokens = torch.randint(3, VOCABULARY, (setting.rows, setting.length))
+    assert torch.equal(generate(theirs, tokens, setting.new_tokens), decode(ours, tokens, setting.new_tokens))
+    new = setting.new_tokens
+    seconds = {
+        "forward": alternate(setting, lambda: forward(ours, tokens), lambda: forward(theirs, tokens)),
+        "forward+backward": alternate(setting, lambda: train(ours, tokens), lambda: train(theirs, tokens)),
+        "decode": alternate(setting, lambda: decode(ours, tokens, new), lambda: generate(theirs, tokens, new)),
+    }
+    operations = {
+        "forward": forward_operations_per_token(sizes, setting.length, VOCABULARY) * tokens.numel(),
+        "forward+backward": training_operations_per_token(sizes, setting.length, VOCABULARY) * tokens.numel(),
+    }
+    peak = matrix_peak()
+    return {
+        "setting": asdict(setting),
+        "parameters": parameters(sizes, VOCABULARY),
+        "transformers_experts": implementation,
+        "matrix_multiply_peak": peak,
+        "seconds": {name: {"ponder": mine, "transformers": other} for name, (mine, other) in seconds.items()},
+        "ratio": {name: other / mine for name, (mine, other) in seconds.items()},
+        "share_of_peak": {name: count / seconds[name][0] / peak for name, count in operations.items()},
+    }
+
+
+def forward(model: DeepseekV3ForCausalLM, tokens: Tensor) -> None:
+    """Logits of all tokens."""
+    with torch.inference_mode():
+        model(input_ids=tokens, use_cache=False)
+
+
+def train(model: DeepseekV3ForCausalLM, tokens: Tensor) -> None:
+    """The gradient of the next token's loss."""
+    model.zero_grad()
+    logits = model(input_ids=tokens, use_cache=False).logits
+    F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).backward()
+
+
+def generate(model: DeepseekV3ForCausalLM, tokens: Tensor, count: int) -> Tensor:
+    """Greedy, by transformers."""
+    with torch.inference_mode():
+        grown = model.generate(tokens, do_sample=False, min_new_tokens=count, max_new_tokens=count, pad_token_id=2)
+    return grown[:, tokens.shape[1] :]
+
+
+def decode(model: DeepseekV3ForCausalLM, tokens: Tensor, count: int) -> Tensor:
+    """Greedy, over the latent cache; the end-of-sequence token is never chosen, as in `generate` above."""
+    picked = []
+    with torch.inference_mode():
+        decoder = LatentDecoder(model)
+        logits = decoder.prefill(tokens, torch.full((len(tokens),), tokens.shape[1]), count)
+        for place in range(count):
+            logits[:, 1] = float("-inf")
+            picked.append(logits.argmax(-1))
+            if place + 1 < count:
+                logits = decoder.step(picked[-1])
+    return torch.stack(picked, 1)
+
+
+def alternate(setting: Setting, ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
+    """Median seconds of the two, taking turns; the first turn is not counted."""
+    pairs = [(timed(ours), timed(theirs)) for _ in range(setting.repeats + 1)][1:]
+    mine, other = zip(*pairs, strict=True)
+    return statistics.median(mine), statistics.median(other)
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def matrix_peak() -> float:
+    """Operations a second of the fastest of ten large float32 products."""
+    left, right = torch.randn(2, PEAK_WIDTH, PEAK_WIDTH)
+    return 2 * PEAK_WIDTH**3 / min(timed(lambda: left @ right) for _ in range(10))
+
+
+def as_table(setting: Setting, record: dict[str, Any]) -> str:
+    """The medians as text."""
+    lines = [
+        f"{record['parameters']:,} parameters, {setting.rows} rows of {setting.length} tokens, {setting.new_tokens} decoded, "
+        f"float32, {setting.threads} threads, medians of {setting.repeats} turns; transformers' experts: {record['transformers_experts']}",
+        f"matrix multiplication: {record['matrix_multiply_peak'] / 1e9:.0f} GFLOP/s",
+        f"{'seconds':18}{'ponder':>10}{'transformers':>14}{'ratio':>8}{'of peak':>9}",
+    ]
+    for name, both in record["seconds"].items():
+        share = record["share_of_peak"].get(name)
+        shown = f"{share:8.0%}" if share is not None else ""
+        lines.append(
+            f"{name:18}{both['ponder']:10.4f}{both['transformers']:14.4f}{record['ratio'][name]:7.2f}x {shown}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
