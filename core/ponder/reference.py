@@ -146,7 +146,7 @@ def _implementation(name: str, arguments: str) -> list[str]:
             f"def {name}():",
             f'    yield Component("my_{kind}", My{kind.capitalize()}Config, My{kind.capitalize()})',
         ]
-    return ["from ponder import hookimpl", "", "", "@hookimpl", f"def {name}({arguments}):", "    ..."]
+    return ["from ponder import hookimpl", "", "", "@hookimpl", f"def {name}({arguments}): ..."]
 
 
 def _paragraph(documented: Any) -> str:
