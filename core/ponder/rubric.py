@@ -18,6 +18,7 @@ from ponder.errors import InputError, PonderError, StageError
 from ponder.interfaces import BatchReward, Reward
 from ponder.nursery_main import judged
 from ponder.scopes import TASK_KEY, scoped_batch_reward, scoped_reward
+from ponder.suggestions import shown
 from ponder.types import Example, Rollout
 from ponder.workers import Limits, Verdict, WorkerPool
 
@@ -140,6 +141,7 @@ class Rubric:
         verdicts = self._verdicts(rollouts)
         for reward in self._rewards:
             self._watch(reward, verdicts[reward.name])
+            self._tell_unreadable(reward, rollouts, verdicts[reward.name])
         return [self._combined({name: verdicts[name][row] for name in self.names}) for row in range(len(rollouts))]
 
     def submit(self, rollouts: Sequence[Rollout]) -> Future[list[Score]]:
@@ -199,6 +201,25 @@ class Rubric:
         if verdicts and len(failed) == len(verdicts) and not (health.worked and health.failures < self._give_up_after):
             raise StageError(_nothing_scored(reward, verdicts))
 
+    def _tell_unreadable(self, reward: NamedReward, rollouts: Sequence[Rollout], verdicts: Sequence[Verdict]) -> None:
+        """Say, once in a run, that a reward abstains on examples whose answers it should compare with."""
+        health, tasks = self._health[reward.name], reward.config.tasks
+        if health.is_unreadable_told or not getattr(reward.config, "needs_answer", False):
+            return
+        answers = [
+            rollout.example.answer
+            for rollout, verdict in zip(rollouts, verdicts, strict=True)
+            if verdict.status == "abstained"
+            and rollout.example.answer is not None
+            and (not tasks or rollout.example.metadata.get(TASK_KEY) in tasks)
+        ]
+        if answers:
+            health.is_unreadable_told = True
+            self._say(
+                f"reward {reward.name!r} abstains where it cannot read the reference answer: on {len(set(answers))} of this batch's "
+                f"answers, the first is {shown(answers[0])}; such examples are not learnt from"
+            )
+
 
 @dataclass(slots=True)
 class _Health:
@@ -206,6 +227,7 @@ class _Health:
     failures: int = 0
     """Since it last worked."""
     problem: str = ""
+    is_unreadable_told: bool = False
 
 
 def _check_confinement(rewards: Sequence[NamedReward], tier: Tier) -> None:

@@ -202,3 +202,27 @@ def test_trivial_rewards_are_not_slowed_down() -> None:
         rubric.score(batch)
         # Our own share alone: what the clock shows depends on what else the machine does.
         assert 2000 / (time.process_time() - started) > 3000
+
+
+def reads_numbers(example: Example, completion: Completion) -> float | None:
+    return float(completion.text == example.answer) if (example.answer or "").isdigit() else None
+
+
+def test_reference_answers_that_a_reward_cannot_read_are_told_once() -> None:
+    said: list[str] = []
+    comparing = NamedReward("accuracy", 1.0, reads_numbers, ComparingConfig())
+    with Rubric([comparing], limits=LIMITS, say=said.append) as rubric:
+        rubric.score(rollouts("4"))
+        assert said == []
+        rubric.score([*rollouts("4"), *rollouts("4", "5", answer="\\frac{1}{")])
+        rubric.score(rollouts("4", answer="\\frac{1}{"))
+    assert len(said) == 1
+    assert "reward 'accuracy' abstains where it cannot read the reference answer: on 1 of this batch's" in said[0]
+
+
+def test_an_abstention_outside_a_rewards_own_tasks_is_nothing_to_tell() -> None:
+    said: list[str] = []
+    scoped = NamedReward("accuracy", 1.0, reads_numbers, ComparingConfig(tasks=["sums"]))
+    with Rubric([scoped], limits=LIMITS, say=said.append) as rubric:
+        rubric.score([Rollout(Example("q", "blue", {"task": "chat"}), Completion("4"), 0)])
+    assert said == []
