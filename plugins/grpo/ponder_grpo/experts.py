@@ -79,7 +79,7 @@ def experts_of(policy: Policy, config: GrpoConfig) -> Experts | None:
             f"{option} needs the usual forward pass, and policy {config.policy!r} scores completions in its own way "
             f"(`read_prompts`): leave {option} out"
         )
-    if config.router_replay and getattr(policy.model, "is_gradient_checkpointing", False):
+    if config.router_replay and getattr(policy.model, "is_activation_checkpointing", False):
         raise InputError(
             "router_replay and gradient checkpointing exclude each other: the backward pass would run the routers again, and not "
             "replay them. Switch one of them off"
