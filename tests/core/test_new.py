@@ -35,6 +35,7 @@ def install(folder: Path, site: Path) -> None:
         (site / path.name).symlink_to(path)
 
 
+@pytest.mark.slow
 def test_every_kinds_package_passes_its_own_tests_and_checks_as_written(tmp_path: Path) -> None:
     site = tmp_path / "site"
     for kind in KINDS:
