@@ -19,19 +19,22 @@ from ponder_deepseek.policy import DeepseekPolicy
 from ponder_sampling import FastConfig
 from ponder_sampling.fast import FastSampler
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 name: ahead
 policies: {base: {type: deepseek, preset: tiny, mtp_depth: 2}}
 tasks:
   web: {type: mini_web, documents: 200, max_terms: 2}
   problems: {type: reasoning_gym, dataset: chain_sum, options: {max_digits: 1}, size: 8, split: train}
+  held_out: {type: reasoning_gym, dataset: chain_sum, options: {max_digits: 1}, size: 8, split: held_out}
   instructions: {type: mini_instructions, split: train, size: 8}
   pairs: {type: mini_preferences, kinds: [safety], split: train, size: 8}
 rewards: {accuracy: {type: reasoning_gym}}
 samplers: {ahead: {type: fast, max_new_tokens: 8, speculative: true}}
 stages:
   trained: {type: pretrain, policy: base, task: web, tokens: 4096, batch_tokens: 1024}
-  exam: {type: evaluate, policy: trained, task: problems, sampler: ahead, samples: 2}
+  exam: {type: evaluate, policy: trained, task: held_out, sampler: ahead, samples: 2}
   tuned: {type: sft, policy: trained, task: instructions, epochs: 1, batch_size: 4}
   judge: {type: reward_model, policy: tuned, task: pairs, sees: response, batch_size: 4}
   reinforced:

@@ -27,7 +27,8 @@ class MultiTokenLoss:
 
     def __call__(self, hidden: Tensor, batch: TokenBatch, progress: float) -> tuple[Tensor, dict[str, float]]:
         """From the main model's hidden states [rows, length, width] behind its final norm; also each module's loss and accuracy."""
-        total, metrics = hidden.new_zeros((), dtype=torch.float32), {}
+        total = hidden.new_zeros((), dtype=torch.float32)
+        metrics: dict[str, float] = {}
         for depth, module in enumerate(self._modules, start=1):
             if hidden.shape[1] < 2:  # a row too short to look so far ahead
                 break
