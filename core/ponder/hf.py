@@ -145,6 +145,8 @@ class DraftingDecoder(Decoder, Protocol):
 
     depth: int
     """How many tokens it guesses at a time, at least 1; `prefill` needs capacity for as many beyond the last token."""
+    cost: float
+    """What guessing costs, as a share of a pass of the model."""
 
     def draft(self, tokens: Tensor, choose: Callable[[Tensor, int], Tensor]) -> Tensor:
         """Guess what follows `tokens` [rows], which are drawn but not read yet: [rows, depth].

@@ -22,6 +22,7 @@ class MtpDecoder(LatentDecoder):
         super().__init__(model)
         self._modules = mtp_modules(model)
         self.depth = len(self._modules)
+        self.cost = self.depth / model.config.num_hidden_layers
         self._window = 2 * self.depth
         self._module_latents: list[Tensor] = []
         """Slot = position + window, so that the window of a short prompt has somewhere to go."""

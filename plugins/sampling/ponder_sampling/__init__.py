@@ -55,7 +55,8 @@ class FastConfig(SamplingConfig):
     speculative: bool | None = None
     """Whether the policy's modules for multi-token prediction guess ahead, so that one pass of the model may yield several tokens
     (self-speculative decoding). The text is the same: each token is drawn from the model's own distribution, by the same random
-    number as without guesses. When absent: if the policy has such modules, and at most 16 completions are decoded at once."""
+    number as without guesses. When absent: if the policy has such modules, one for at least 8 of its layers, and at most 16
+    completions are decoded at once: otherwise guessing costs more than it saves."""
     record_routing: bool = False
     """Keep with each completion which experts of a mixture worked on each token, to be replayed or compared with in training
     (`router_replay` of `grpo` switches it on)."""

@@ -24,6 +24,8 @@ from ponder_sampling.transformers_decoder import TransformersDecoder
 
 SPECULATIVE_ROWS = 16
 """Up to so many completions at once, a pass of the model takes hardly longer for a few tokens a row than for one."""
+GUESS_COST = 1 / 8
+"""What guessing may cost, as a share of a pass of the model: above, it is no gain at the acceptance of a small model."""
 
 
 class Drawn(NamedTuple):
@@ -128,7 +130,7 @@ def _drafting_decoder(policy: Policy, speculative: bool | None, rows: int) -> Dr
             "speculative: true, but the policy has no modules for multi-token prediction to guess with: pre-train it with them "
             "(policy `deepseek`, mtp_depth: 1), or leave `speculative` out, which uses them where they are"
         )
-    return decoder
+    return None if decoder and speculative is None and decoder.cost > GUESS_COST else decoder
 
 
 def _prefill(

@@ -10,7 +10,7 @@ from ponder import Example
 from ponder.errors import InputError, StageError
 from ponder_sampling import FastConfig, SamplingConfig
 from ponder_sampling.drawing import row_keys, truncate, uniforms
-from ponder_sampling.fast import SPECULATIVE_ROWS, FastSampler
+from ponder_sampling.fast import GUESS_COST, SPECULATIVE_ROWS, FastSampler
 from ponder_sampling.speculative import Guesses, SpeculativeRows, decode_ahead
 
 EXAMPLES = [Example("What is 3 + 4?"), Example("Hi"), Example("1+1=2; 2+2=")]
@@ -21,6 +21,7 @@ class MarkovDecoder:
 
     def __init__(self, table: Tensor, guesses: Tensor, depth: int) -> None:
         self.table, self.guesses, self.depth = table, guesses, depth
+        self.cost = 0.1
         self.passes = 0
         self.capacity = 0
 
@@ -169,14 +170,16 @@ def test_a_stream_tells_the_tokens_of_a_pass_one_by_one(make_guessing) -> None:
     assert [[completion]] == sampler(False).sample(policy, EXAMPLES[1:2], 1, 5)
 
 
-def test_guesses_are_made_for_few_rows_unless_the_option_says(make_guessing) -> None:
-    policy, _ = make_guessing()
-    for rows, speculative, expected in (
-        (SPECULATIVE_ROWS, None, True),
-        (SPECULATIVE_ROWS + 1, None, False),
-        (SPECULATIVE_ROWS + 1, True, True),
-        (1, False, False),
+def test_cheap_guesses_are_made_for_few_rows_unless_the_option_says(make_guessing) -> None:
+    policy, decoder = make_guessing()
+    for rows, cost, speculative, expected in (
+        (SPECULATIVE_ROWS, GUESS_COST, None, True),
+        (SPECULATIVE_ROWS, 1 / 3, None, False),
+        (SPECULATIVE_ROWS + 1, GUESS_COST, None, False),
+        (SPECULATIVE_ROWS + 1, 1 / 3, True, True),
+        (1, GUESS_COST, False, False),
     ):
+        decoder.cost = cost
         one = sampler(speculative)
         one.sample(policy, EXAMPLES[:1], rows, seed=0)
         assert bool(one.statistics()) is expected
