@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class Policy(Protocol):
-    """A causal language model that can be sampled, trained and saved."""
+    """A causal language model that can be sampled, trained and saved.
+
+    May have methods that spare work or offer more: `decoder()` (`ponder.hf.Decoder`), `objective()` (`ponder.hf_pretraining.Objective`)
+    and, of a mixture of experts, `routers()` (`ponder.hf_routing.Routers`).
+    """
 
     @property
     def model(self) -> PreTrainedModel:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ponder.rollouts import decode_rollouts, encode_rollouts
 from ponder.rubric import Score
-from ponder.types import Completion, Example, Rollout
+from ponder.types import Completion, Example, KeptTokens, Rollout, Routing
 
 EXAMPLE = Example([{"role": "user", "content": "一加一?"}], answer="2", metadata={"terms": 2, "shape": (1, 2)})
 
@@ -69,3 +69,13 @@ def test_metadata_that_json_has_no_form_for_becomes_text() -> None:
     odd = Rollout(Example("1+1?", metadata={"when": {1}, "how": complex(1, 2)}), Completion("2"), 0)
 
     assert there_and_back(odd)[0].example.metadata == {"when": [1], "how": "(1+2j)"}
+
+
+def test_what_was_recorded_for_training_comes_back_exactly() -> None:
+    routing = Routing(bytes(range(12)), layers=3, chosen=2, width=1)
+    kept = KeptTokens((2, 1), (7, 151_643, 9), (-0.1, 0.0))
+    recorded = Rollout(EXAMPLE, Completion("2", (7, 9), (-0.5, -1.0), "stop", 1, routing, kept), 0)
+    plain = rollout()
+
+    assert [decoded.completion.routing for decoded in there_and_back(recorded, plain)] == [routing, None]
+    assert [decoded.completion.kept for decoded in there_and_back(recorded, plain)] == [kept, None]
