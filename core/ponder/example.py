@@ -145,7 +145,8 @@ class _Draft:
         for option in dataclasses.fields(config):
             missing = option.metadata.get("default", option.default) is MISSING and option.default_factory is MISSING
             if missing and option.init:
-                needs += 10 if hints[option.name] is Path else 0 if option.name in shown else 1
+                cost = 10 if hints[option.name] is Path else 2 if "ref" in option.metadata else 1
+                needs += 0 if cost == 1 and option.name in shown else cost
         return needs
 
     def stage_that_uses(self, kind: Kind) -> str | None:

@@ -19,7 +19,7 @@ from ponder import Completion, Component, Example, LossOutput, RewardConfig, Sta
 from ponder.cli import main
 from ponder.conformance import check_distribution
 from ponder.errors import InputError
-from ponder.plugins import Registry
+from ponder.plugins import Registry, load_registry
 from ponder.testing import hostile_texts
 from ponder.testing.running import SUITES, check_names, checks_of
 
@@ -421,6 +421,13 @@ def test_a_file_with_a_fault_ends_with_1_and_json_tells_which(
     assert (wrong["status"], wrong["kind"], wrong["name"]) == ("failed", "reward", "moody")
     assert "let the score depend on example and completion alone" in wrong["reason"]
     assert told["failed"] >= 1
+
+
+def test_what_needs_a_file_that_is_not_there_is_not_checked_and_does_not_fail() -> None:
+    registry = load_registry()
+    results = list(checks_of(registry, registry.offer("task", "jsonl")))
+    assert {result.status for result in results} == {"passed", "not checked"}
+    assert any("its option 'path' must be given" in result.reason for result in results)
 
 
 def test_a_plugin_that_does_not_load_fails_its_only_check() -> None:

@@ -80,10 +80,9 @@ def _suite(registry: Registry, offer: Offer) -> type[ComponentSuite]:
         def registry(cls) -> Registry:
             return registry
 
-        def checked(self, given: Any = None) -> Any:
-            if given is None:
-                _refuse_what_is_missing(offer.component.config)
-            return super().checked(given)
+        def given_options(self) -> Any:
+            _refuse_what_is_missing(offer.component.config)
+            return super().given_options()
 
     return Checked
 

@@ -50,7 +50,7 @@ class StandInTask:
 
 @dataclass(frozen=True, kw_only=True)
 class StandInRewardConfig(RewardConfig):
-    """The share of a completion's characters that come early in their alphabet: it differs between any two texts."""
+    """1 for about every other completion and 0 for the rest, whatever they say."""
 
 
 class StandInReward:
@@ -60,7 +60,7 @@ class StandInReward:
         """Nothing is configured."""
 
     def __call__(self, example: Example, completion: Completion) -> float | None:
-        return sum(ord(letter) % 7 < 3 for letter in completion.text) / max(1, len(completion.text))
+        return float(sum(map(ord, completion.text)) % 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class StandInSamplerConfig:
 
     temperature: float = 1.0
     """What logits are divided by."""
-    max_new_tokens: int = 8
+    max_new_tokens: int = 16
     """Longest completion."""
 
 

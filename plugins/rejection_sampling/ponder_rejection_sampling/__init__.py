@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+<<<<<<< HEAD
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+=======
+from typing import ClassVar, Final, Literal, TypeAlias
+>>>>>>> kit
 
 from ponder import Component, Stage, hookimpl, lazy, ref, refs
 from ponder.text import LanguageChoice
@@ -33,6 +37,8 @@ class RejectionSamplingConfig:
     A completion that reached the length limit, or says nothing, is never kept. Writes `data.jsonl`, a task that any stage can name, and
     `funnel.json`, how many completions each filter left.
     """
+
+    example: ClassVar[Mapping[str, object]] = {"filters": ["repetition", "duplicates"]}
 
     policy: str = ref("policy")
     """The policy to sample, or the stage that made it."""

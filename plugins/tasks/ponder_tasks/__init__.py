@@ -138,8 +138,6 @@ class MiniInstructionsRewardConfig(RewardConfig):
 class MiniWebConfig:
     """Pages of a small synthetic web: sums answered in many styles, English and Chinese, right and wrong, and small talk."""
 
-    example: ClassVar[Mapping[str, object]] = {"documents": 1000}
-
     documents: int = 100_000
     """How many pages."""
     seed: int = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ponder import passthrough, ref, refs
 from ponder_trl.owned import OWNED_BY_THE_LOOP
@@ -81,6 +82,8 @@ class TrlGrpoConfig:
     For those who want TRL's variants (`trl: {loss_type: cispo}`, sequence-level ratios, an entropy bonus); the stage `grpo` is ponder's own
     engine. Without such options the loss is TRL's default, `dapo`.
     """
+
+    example: ClassVar[Mapping[str, object]] = {"group_size": 4, "prompts_per_step": 4, "steps": 4}
 
     policy: str = ref("policy")
     """The policy to train, or the stage that made it; also the reference of the KL term."""

@@ -35,7 +35,10 @@ class RewardModelConfig:
     Defaults after DeepSeek-R1 (Methods): batches of 256, a learning rate of 6e-6, one epoch, at most 8,192 tokens.
     """
 
-    example: ClassVar[Mapping[str, object]] = {"task": "mini_preferences", "batch_size": 8}
+    example: ClassVar[Mapping[str, object]] = {
+        "task": {"type": "mini_preferences", "size": 24},
+        "batch_size": 8,
+    }
 
     policy: str = ref("policy")
     """The policy whose weights the model begins with, or the stage that made it; its output layer is replaced."""
