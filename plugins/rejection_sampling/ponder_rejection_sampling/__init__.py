@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-<<<<<<< HEAD
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
-=======
-from typing import ClassVar, Final, Literal, TypeAlias
->>>>>>> kit
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeAlias
 
 from ponder import Component, Stage, hookimpl, lazy, ref, refs
 from ponder.text import LanguageChoice
