@@ -143,9 +143,13 @@ class _Draft:
         shown, hints = getattr(config, "example", {}), typing.get_type_hints(config)
         needs = -1 if shown else 0
         for option in dataclasses.fields(config):
+            is_file = hints[option.name] is Path or Path in typing.get_args(hints[option.name])
+            if is_file and option.name in shown:
+                needs += 10
+                continue
             missing = option.metadata.get("default", option.default) is MISSING and option.default_factory is MISSING
             if missing and option.init:
-                cost = 10 if hints[option.name] is Path else 2 if "ref" in option.metadata else 1
+                cost = 10 if is_file else 2 if "ref" in option.metadata else 1
                 needs += 0 if cost == 1 and option.name in shown else cost
         return needs
 

@@ -84,21 +84,35 @@ def test_a_holder_that_left_no_name_is_another_process(tmp_path: Path) -> None:
 
 
 def test_of_many_processes_that_start_at_once_one_gets_the_directory(tmp_path: Path) -> None:
+    told, tells = os.pipe()
+    released, release = os.pipe()
     children = []
     for _ in range(8):
         child = os.fork()
         if child == 0:
-            code = 1
-            try:
-                DirectoryLock(tmp_path)
-                time.sleep(1.0)
-                code = 0
-            finally:
-                os._exit(code)
+            os.close(release)
+            _try_once(tmp_path, tells, released)
         children.append(child)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    os.close(tells)
+    outcomes = b"".join(os.read(told, 1) for _ in children)
+    # Only now may the one that has the directory give it up.
+    os.close(release)
+    for child in children:
+        os.waitpid(child, 0)
 
-    assert codes.count(0) == 1
+    assert outcomes.count(b"+") == 1
+
+
+def _try_once(directory: Path, tells: int, released: int) -> None:
+    """Say whether this process got the lock, and keep it until nobody holds the other end of `released`."""
+    try:
+        DirectoryLock(directory)
+        os.write(tells, b"+")
+        os.read(released, 1)
+    except BusyError:
+        os.write(tells, b"-")
+    finally:
+        os._exit(0)
 
 
 def test_a_directory_removed_while_another_waits_is_made_anew(tmp_path: Path) -> None:
