@@ -70,6 +70,7 @@ class RoundedWeight(Tensor):
     @staticmethod
     def linear(inputs: Tensor, weight: Tensor) -> Tensor:
         """Inputs [rows, in] and a plain weight [out, in] to outputs [rows, out]."""
+        # Each kind of weight defines its own; a tensor's metaclass is not ABC's, so nothing refuses a kind without one.
         raise NotImplementedError
 
     @classmethod
