@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ponder import Example
 from ponder.errors import InputError
 from ponder_tasks import DatasetConfig
-from ponder_tasks.jsonl import SHOWN_PROBLEMS, answer_of, prompt_of
+from ponder_tasks.jsonl import answer_of, converted, prompt_of
 
 if TYPE_CHECKING:
     import datasets
@@ -29,16 +29,7 @@ class Dataset:
         """
         rows = self._rows()
         self._check_columns(rows.column_names)
-        examples, problems = [], []
-        for number, row in enumerate(rows):
-            try:
-                examples.append(self._example(row))
-            except ValueError as problem:
-                problems.append(f"row {number}: {problem}")
-        if problems:
-            shown = "\n  ".join(problems[:SHOWN_PROBLEMS])
-            more = f"\n  and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
-            raise InputError(f"{self._source}: {len(problems)} malformed row(s)\n  {shown}{more}")
+        examples = converted(enumerate(rows), self._example, "row", self._source)
         if not examples:
             raise InputError(f"{self._source} has no rows")
         return iter(examples)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ponder import Example
 from ponder.errors import InputError
 from ponder.types import Prompt
 from ponder_tasks import JsonlConfig
 
-SHOWN_PROBLEMS = 5
+_SHOWN_PROBLEMS = 5
+
+_Row = TypeVar("_Row")
 
 
 class Jsonl:
@@ -27,18 +29,8 @@ class Jsonl:
         Raises:
             InputError: the file cannot be read, is empty, or has malformed lines (all counted, the first ones named).
         """
-        examples, problems = [], []
-        for number, line in enumerate(self._lines(), start=1):
-            if not line.strip():
-                continue
-            try:
-                examples.append(self._example(line))
-            except ValueError as problem:
-                problems.append(f"line {number}: {problem}")
-        if problems:
-            shown = "\n  ".join(problems[:SHOWN_PROBLEMS])
-            more = f"\n  and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
-            raise InputError(f"{self._config.path}: {len(problems)} malformed line(s)\n  {shown}{more}")
+        lines = ((number, line) for number, line in enumerate(self._lines(), start=1) if line.strip())
+        examples = converted(lines, self._example, "line", self._config.path)
         if not examples:
             raise InputError(f"{self._config.path} has no rows: write one JSON object a line")
         return iter(examples)
@@ -102,3 +94,25 @@ def answer_of(value: Any) -> str | None:
 def _kind(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "empty text", bool: "a truth value", type(None): "null"}
     return names.get(type(value), "a number")
+
+
+def converted(
+    rows: Iterable[tuple[int, _Row]], convert: Callable[[_Row], Example], unit: str, source: object
+) -> list[Example]:
+    """Every numbered row of a source as an example.
+
+    Raises:
+        InputError: some rows are malformed (`convert` raises ValueError): all counted, the first ones named by `unit`
+            and number.
+    """
+    examples, problems = [], []
+    for number, row in rows:
+        try:
+            examples.append(convert(row))
+        except ValueError as problem:
+            problems.append(f"{unit} {number}: {problem}")
+    if problems:
+        shown = "\n  ".join(problems[:_SHOWN_PROBLEMS])
+        more = f"\n  and {len(problems) - _SHOWN_PROBLEMS} more" if len(problems) > _SHOWN_PROBLEMS else ""
+        raise InputError(f"{source}: {len(problems)} malformed {unit}(s)\n  {shown}{more}")
+    return examples
