@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -31,7 +32,7 @@ from ponder_deepseek.policy import DeepseekPolicy
 from ponder_pretraining import PretrainConfig
 from ponder_pretraining.packing import packed_rows
 from ponder_pretraining.stage import learning_rate_share
-from ponder_pretraining.training import Training, batches
+from ponder_pretraining.training import Training, batches, documents_of
 from ponder_tasks import MiniWebConfig
 from ponder_tasks.mini_web import MiniWeb
 
@@ -71,7 +72,8 @@ def curve(precision: Precision, config: PretrainConfig, seed: int) -> list[float
     )
     training = Training(config, policy, config.learning_rate)
     policy.model.train()
-    stream = batches(policy.tokenizer, web, packed_rows, config.sequence_length, config.rows, seed)
+    documents = partial(documents_of, web, policy.tokenizer)
+    stream = batches(policy.tokenizer, documents, packed_rows, config.sequence_length, config.rows, seed)
     losses = []
     for step, batch in zip(range(config.steps), stream, strict=False):
         rate = config.learning_rate * learning_rate_share(step, config)

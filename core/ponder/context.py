@@ -21,12 +21,12 @@ from ponder.types import StageResult
 if TYPE_CHECKING:
     from ponder.interfaces import Loss, Policy, Sampler, Task
     from ponder.plugins import Registry
-    from ponder.progress import Display
+    from ponder.progress import Screen
     from ponder.recipe import Entry, Recipe
     from ponder.rubric import Rubric
     from ponder.signals import StopSignals
     from ponder.store import Workspace
-    from ponder.tracking import NullTracker, SpooledTracker
+    from ponder.tracking import Tracking
 
 
 class Checkpointable(Protocol):
@@ -61,8 +61,8 @@ class Surroundings:
 
     recipe: Recipe
     registry: Registry
-    tracker: SpooledTracker | NullTracker
-    display: Display
+    tracker: Tracking
+    display: Screen
     signals: StopSignals
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import IO, Protocol, TextIO, cast
+from typing import IO, Any, Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -39,6 +39,18 @@ class Bar(Protocol):
     ) -> None: ...
 
 
+class Screen(Protocol):
+    """What a stage may show."""
+
+    def say(self, message: str) -> None:
+        """One line, above the bars if there are any."""
+        ...
+
+    def bar(self, description: str, total: int, start: int = 0) -> Bar:
+        """A bar for a loop of `total` steps of which `start` were done before."""
+        ...
+
+
 class Display:
     """Speaks to the user on standard output, or on standard error when standard output belongs to a program."""
 
@@ -46,46 +58,84 @@ class Display:
         stream = stream or sys.stdout
         width = None if stream.isatty() else PLAIN_WIDTH
         self.console = Console(file=cast(IO[str], _Forgiving(stream)), highlight=False, width=width)
+        self._bars = _Bars(self.console)
 
     def say(self, message: str) -> None:
-        """One line, above the bar if there is one."""
+        """One line, above the bars if there are any."""
         self.console.print(Text(printable(message)), soft_wrap=True)
 
     def bar(self, description: str, total: int, start: int = 0) -> Bar:
         """A bar for a loop of `total` steps of which `start` were done before."""
         if self.console.is_terminal:
-            return _TerminalBar(self.console, description, total, start)
+            return _TerminalBar(self._bars, description, total, start)
         return _PlainBar(self, description, total, start)
 
 
+class _Bars:
+    """The bars at the foot of a terminal, one for each loop that runs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown: Progress | None = None
+
+    def add(self, description: str, total: int, start: int) -> TaskID:
+        if self._shown is None:
+            self._shown = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[numbers]}", markup=False),
+                console=self._console,
+                refresh_per_second=4,
+            )
+            self._shown.start()
+        return self._shown.add_task(description, total=total, completed=start, numbers="")
+
+    def update(self, bar: TaskID, **changes: Any) -> None:
+        if self._shown is not None:
+            self._shown.update(bar, **changes)
+
+    def remove(self, bar: TaskID) -> None:
+        """Leave a bar where it stands: the last one as it is, one above others as a line of its own."""
+        if self._shown is None:
+            return
+        if len(self._shown.task_ids) > 1:
+            ended = next(task for task in self._shown.tasks if task.id == bar)
+            self._shown.remove_task(bar)
+            self._console.print(self._shown.make_tasks_table([ended]))
+            return
+        self._shown.stop()
+        self._shown = None
+
+
 class _TerminalBar:
-    def __init__(self, console: Console, description: str, total: int, start: int) -> None:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[numbers]}", markup=False),
-        )
-        self._progress = Progress(*columns, console=console, refresh_per_second=4)
-        self._task: TaskID = self._progress.add_task(description, total=total, completed=start, numbers="")
+    def __init__(self, bars: _Bars, description: str, total: int, start: int) -> None:
+        self._bars = bars
+        self._opening = (description, total, start)
+        self._bar: TaskID | None = None
         self._numbers: dict[str, float] = {}
 
     def advance(self, done: int) -> None:
-        self._progress.update(self._task, completed=done)
+        self._update(completed=done)
 
     def show(self, numbers: Mapping[str, float]) -> None:
         self._numbers = headline({**self._numbers, **numbers}, METRICS_SHOWN)
-        self._progress.update(self._task, numbers=describe_numbers(self._numbers))
+        self._update(numbers=describe_numbers(self._numbers))
 
     def __enter__(self) -> Bar:
-        self._progress.start()
+        self._bar = self._bars.add(*self._opening)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._bar is not None:
+            self._bars.remove(self._bar)
+
+    def _update(self, **changes: Any) -> None:
+        if self._bar is not None:
+            self._bars.update(self._bar, **changes)
 
 
 class _PlainBar:

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponder.context import FinishedStage, StageContext, Surroundings
-from ponder.entries import SECTIONS
-from ponder.errors import Interrupted, PonderError, StageError
-from ponder.lineage import stages_reached
+from ponder.context import FinishedStage, Surroundings
+from ponder.errors import Interrupted
 from ponder.lock import DirectoryLock
+from ponder.making import make_stage, tracked_params
 from ponder.planning import PlannedStage, plan_recipe
-from ponder.plugins import error_line
+from ponder.scheduling import Scheduler
 from ponder.signals import StopSignals
+from ponder.stage_server import StageServer
 from ponder.storage import storage_errors
-from ponder.store import StageRecord, Store, Workspace, located_options, read_stage
+from ponder.store import Store, read_stage
 from ponder.tracking import SPOOL_FILE, NullTracker, SpooledTracker
 
 if TYPE_CHECKING:
-    from ponder.interfaces import Stage
     from ponder.plugins import Registry
     from ponder.progress import Display
     from ponder.recipe import Recipe
@@ -49,9 +47,11 @@ class RunOutcome:
 
 
 def run_recipe(
-    recipe: Recipe, registry: Registry, runs: Path, display: Display, *, until: str | None = None
+    recipe: Recipe, registry: Registry, runs: Path, display: Display, *, until: str | None = None, jobs: int = 1
 ) -> RunOutcome:
     """Run what is missing of the recipe's stages, up to and including the stage `until`.
+
+    With more than one of `jobs`, stages that do not need each other are made side by side, each in a process of its own.
 
     Raises PonderError: StageError when a stage fails, StorageError for no space or no access, BusyError when another
     process runs this recipe or makes the same stage, Interrupted after SIGINT or SIGTERM.
@@ -63,121 +63,78 @@ def run_recipe(
         try:
             with DirectoryLock(directory):
                 plan = plan_recipe(recipe, registry, store, until)
-                tracker = _tracker(recipe, store, display, is_needed=not all(stage.is_cached for stage in plan))
-                return _Run(Surroundings(recipe, registry, tracker, display, signals), store).run(plan)
+                missing = sum(not stage.is_cached for stage in plan)
+                # Before the tracker has a thread: see `stage_server`.
+                server = StageServer(recipe, registry, store, plan, jobs) if min(jobs, missing) > 1 else None
+                tracker = _tracker(recipe, store, display, is_needed=missing > 0)
+                run = _Run(recipe, registry, store, display, signals, tracker)
+                return run.run(plan, None if server is None else run.scheduler(plan, server, jobs))
         except KeyboardInterrupt:
             raise signals.interruption("finished stages are kept; the same command continues") from None
 
 
 class _Run:
-    def __init__(self, run: Surroundings, store: Store) -> None:
-        self._run = run
+    def __init__(
+        self,
+        recipe: Recipe,
+        registry: Registry,
+        store: Store,
+        display: Display,
+        signals: StopSignals,
+        tracker: SpooledTracker | NullTracker,
+    ) -> None:
+        self._recipe = recipe
+        self._registry = registry
         self._store = store
+        self._display = display
+        self._signals = signals
+        self._tracker = tracker
         self._finished: dict[str, FinishedStage] = {}
 
-    def run(self, plan: list[PlannedStage]) -> RunOutcome:
-        recipe = self._run.recipe
+    def run(self, plan: list[PlannedStage], scheduler: Scheduler | None) -> RunOutcome:
+        """Every stage of the plan, one after the other or as the scheduler has it."""
         try:
-            with _tracked(self._run.tracker, recipe.name, {"seed": recipe.seed}):
-                for stage in plan:
-                    self._finished[stage.entry.name] = self._obtain(stage)
+            with _tracked(self._tracker, self._recipe.name, {"seed": self._recipe.seed}):
+                if scheduler is None:
+                    for stage in plan:
+                        self._keep(self._cached(stage) if stage.is_cached else self._made(stage))
+                else:
+                    for stage in plan:
+                        if stage.is_cached:
+                            self._keep(self._cached(stage))
+                    for made in scheduler.run(self._signals, self._announce):
+                        self._keep(made)
         finally:
-            ended = self._run.tracker.close()
-        cached = frozenset(stage.entry.name for stage in plan if stage.is_cached)
-        return RunOutcome(tuple(self._finished.values()), cached, ended)
+            ended = self._tracker.close()
+        in_order = tuple(self._finished[stage.entry.name] for stage in plan)
+        return RunOutcome(in_order, frozenset(stage.entry.name for stage in plan if stage.is_cached), ended)
 
-    def _obtain(self, stage: PlannedStage) -> FinishedStage:
-        name, fingerprint = stage.entry.name, stage.identity.fingerprint
-        if stage.is_cached:
-            finished = read_stage(self._store.published(fingerprint))
-            self._run.display.say(f"{name}: done before")
-        else:
-            self._announce(stage)
-            finished = self._make(stage)
-        self._store.link(self._run.recipe.name, name, fingerprint)
-        self._store.discard_work(fingerprint)
-        return finished
+    def scheduler(self, plan: list[PlannedStage], server: StageServer, jobs: int) -> Scheduler:
+        """What makes the plan's stages side by side."""
+        return Scheduler(self._recipe, plan, self._store, server, self._display, self._tracker, jobs)
+
+    def _cached(self, stage: PlannedStage) -> FinishedStage:
+        self._display.say(f"{stage.entry.name}: done before")
+        return read_stage(self._store.published(stage.identity.fingerprint))
+
+    def _made(self, stage: PlannedStage) -> FinishedStage:
+        self._announce(stage)
+        surroundings = Surroundings(self._recipe, self._registry, self._tracker, self._display, self._signals)
+        with _tracked(self._tracker, stage.entry.name, tracked_params(stage)):
+            made = make_stage(stage, surroundings, self._store, self._finished)
+            self._tracker.log(made.result.metrics)
+            self._tracker.published(made.directory)
+        return made
+
+    def _keep(self, made: FinishedStage) -> None:
+        self._store.link(self._recipe.name, made.name, made.fingerprint)
+        self._store.discard_work(made.fingerprint)
+        self._finished[made.name] = made
 
     def _announce(self, stage: PlannedStage) -> None:
-        self._run.display.say(f"{stage.entry.name}: {stage.entry.type}, {stage.reason}")
+        self._display.say(f"{stage.entry.name}: {stage.entry.type}, {stage.reason}")
         if stage.sentence:
-            self._run.display.say(f"  {stage.sentence}")
-
-    def _make(self, stage: PlannedStage) -> FinishedStage:
-        name, fingerprint = stage.entry.name, stage.identity.fingerprint
-        params = {"type": stage.entry.type, **stage.entry.options, "fingerprint": fingerprint}
-        with _tracked(self._run.tracker, name, params), self._boundary(stage):
-            with self._store.open_workspace(fingerprint) as workspace:
-                finished = self._run_stage(stage, workspace)
-            self._run.tracker.log(finished.result.metrics)
-            self._run.tracker.published(finished.directory)
-        self._traceback_file(stage).unlink(missing_ok=True)
-        return finished
-
-    def _run_stage(self, stage: PlannedStage, workspace: Workspace) -> FinishedStage:
-        hook = self._run.registry.hook
-        with StageContext(stage.entry, self._run, workspace, dict(self._finished)) as context:
-            self._observe(hook.ponder_stage_started, context=context)
-            component: Stage = stage.entry.component.make(stage.entry.config)
-            result = component.run(context)
-            context.finish()
-        finished = workspace.publish(self._record(stage), result)
-        self._observe(hook.ponder_stage_finished, context=context, result=finished.result)
-        return finished
-
-    def _observe(self, hook: Callable[..., object], **arguments: object) -> None:
-        """Tell the plugins that watch; a run does not depend on who watches it."""
-        try:
-            hook(**arguments)
-        except Exception as error:
-            self._run.display.say(f"a plugin that watches the run failed: {error_line(error)}; the run goes on")
-
-    def _record(self, stage: PlannedStage) -> StageRecord:
-        entry, identity, recipe = stage.entry, stage.identity, self._run.recipe
-        root = None if stage.policy is None else recipe.policies[stage.policy]
-        entries = {kind: getattr(recipe, section) for kind, section in SECTIONS.items()}
-        parents = {name: self._finished[name].fingerprint for name in stages_reached(entries, entry)}
-        options = {
-            "options": entry.options,
-            "seed": recipe.seed,
-            "policy": root and {"name": root.name, "type": root.type, "options": located_options(root)},
-            "made_from": identity.ingredients,
-        }
-        return StageRecord(entry.name, entry.type, identity.fingerprint, parents, options)
-
-    @contextmanager
-    def _boundary(self, stage: PlannedStage) -> Iterator[None]:
-        """Whatever goes wrong in a stage becomes one paragraph for the user."""
-        name = stage.entry.name
-        kept = ", ".join(self._finished) or "nothing yet"
-        try:
-            with storage_errors(
-                self._store.runs,
-                f"stage {name} was running",
-                f"Kept are the finished stages ({kept}) and the last checkpoint of {name}, if it has one.",
-            ):
-                yield
-        except PonderError:
-            raise
-        except KeyboardInterrupt:
-            raise self._run.signals.interruption(
-                f"stage {name}; the same command continues from its last checkpoint"
-            ) from None
-        except (Exception, SystemExit) as error:
-            raise StageError(self._explain(stage, error)) from error
-
-    def _explain(self, stage: PlannedStage, error: BaseException) -> str:
-        path = self._traceback_file(stage)
-        with suppress(OSError):
-            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="replace")
-        plugin = self._run.registry.distribution_of("stage", stage.entry.type)
-        return (
-            f"stage {stage.entry.name!r} ({stage.entry.type} of {plugin}) failed: {error_line(error)}. "
-            f"The whole traceback is in {path}. What earlier stages made is kept, and so is this stage's last checkpoint."
-        )
-
-    def _traceback_file(self, stage: PlannedStage) -> Path:
-        return self._store.run_directory(self._run.recipe.name) / f"{stage.entry.name}.traceback.txt"
+            self._display.say(f"  {stage.sentence}")
 
 
 @contextmanager

@@ -27,6 +27,11 @@ class StopSignals:
         """Whether a signal has asked to stop."""
         return self._received is not None
 
+    @property
+    def number(self) -> int:
+        """The signal that asked to stop; SIGINT where none has."""
+        return self._received or signal.SIGINT
+
     @contextmanager
     def deferred(self) -> Iterator[None]:
         """Let the first signal wait until this block ends or somebody looks at `received`."""
@@ -38,8 +43,7 @@ class StopSignals:
 
     def interruption(self, message: str) -> Interrupted:
         """The error that ends the run with the exit code of the signal received."""
-        number = self._received or signal.SIGINT
-        return Interrupted(number, f"stopped by {signal.Signals(number).name}: {message}")
+        return Interrupted(self.number, f"stopped by {signal.Signals(self.number).name}: {message}")
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():

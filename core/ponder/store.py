@@ -126,7 +126,8 @@ class Workspace:
         """Remove the work directory, in one step for whoever waits for its lock."""
         doomed = self._root.with_name(f"{_REMOVED}{self.fingerprint}-{os.getpid()}")
         self._root.replace(doomed)
-        shutil.rmtree(doomed)
+        # Another process that tidies up may be at the same files.
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def __enter__(self) -> Workspace:
         return self

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from ponder.durable import to_json
 from ponder.interfaces import Tracker
@@ -20,6 +20,18 @@ ATTEMPTS = 4
 FIRST_PAUSE = 1.0
 SECONDS_WITH_PROGRESS = 15.0
 SECONDS_WITHOUT = 5.0
+
+
+class Tracking(Protocol):
+    """What a stage may tell of itself: numbers and files."""
+
+    def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers."""
+        ...
+
+    def artifact(self, path: Path, published: Path | None = None) -> None:
+        """Keep a file; `published` is where it is found once the stage is done."""
+        ...
 
 
 class NullTracker:

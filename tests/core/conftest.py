@@ -69,14 +69,14 @@ class Laboratory:
         path.write_text(self.recipe_text)
         return load_recipe(path, overrides, self.registry)
 
-    def run(self, *overrides: str, until: str | None = None) -> RunOutcome:
-        return self.execute(self.recipe(*overrides), until)
+    def run(self, *overrides: str, until: str | None = None, jobs: int = 1) -> RunOutcome:
+        return self.execute(self.recipe(*overrides), until, jobs)
 
-    def execute(self, recipe: Recipe, until: str | None = None) -> RunOutcome:
+    def execute(self, recipe: Recipe, until: str | None = None, jobs: int = 1) -> RunOutcome:
         self.events.clear()
         self.calls.clear()
         self.screen = io.StringIO()
-        return run_recipe(recipe, self.registry, self.runs, Display(self.screen), until=until)
+        return run_recipe(recipe, self.registry, self.runs, Display(self.screen), until=until, jobs=jobs)
 
     def steps(self) -> list[str]:
         """The steps done in the last run, as "first 0"."""

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,6 +186,37 @@ class Fail:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeetConfig:
+    """Is done once the other stage has begun."""
+
+    folder: Path
+    """Where both leave a mark."""
+    other: str
+    """The name of the other stage."""
+    policy: str = ref("policy")
+    """Not looked at."""
+    dies: bool = False
+    """Whether its process is killed the first time, when both have begun."""
+
+
+class Meet:
+    def __init__(self, config: MeetConfig) -> None:
+        self._config = config
+
+    def run(self, context: Any) -> StageResult:
+        folder = self._config.folder
+        (folder / context.name).write_text(str(os.getpid()))
+        deadline = time.monotonic() + 30
+        while not (folder / self._config.other).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        mark = folder / f"{context.name} died"
+        if self._config.dies and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return StageResult(metrics={"met": float((folder / self._config.other).exists())})
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """Writes a page."""
 
@@ -307,6 +339,7 @@ def ponder_stages() -> Iterator[Component[Any]]:
     yield Component("count", CountConfig, Count)
     yield Component("collect", CollectConfig, Collect)
     yield Component("fail", FailConfig, Fail)
+    yield Component("meet", MeetConfig, Meet)
     yield Component("report", ReportConfig, Report)
 
 

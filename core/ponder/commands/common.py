@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +66,19 @@ def finished_stages(recipe: Recipe, registry: Registry, runs: Path) -> dict[str,
     store = Store(runs)
     cached = [stage for stage in plan_recipe(recipe, registry, store) if stage.is_cached]
     return {stage.entry.name: read_stage(store.published(stage.identity.fingerprint)) for stage in cached}
+
+
+def positive(kind: Callable[[str], float], most: float = math.inf) -> Callable[[str], float]:
+    """An argument's type: a finite number above 0, and at most `most`."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value <= most or not math.isfinite(value):
+            raise ValueError(text)
+        return value
+
+    number.__name__ = "number above 0" if most == math.inf else f"number above 0 and up to {most:g}"
+    return number
 
 
 def write(text: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from argparse import Namespace
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ponder.commands import common
@@ -29,13 +27,13 @@ def add_parser(subparsers: Any) -> None:
     common.add_json(parser)
     parser.add_argument("--no-figures", action="store_true", help="show the stages only, at once")
     parser.add_argument("--gpu", metavar="NAME", help="kind of GPU, such as h100-80gb (default: this machine's cores)")
-    parser.add_argument("--gpus", metavar="N", type=_positive(int), help="how many (default: 8, or all cores)")
-    parser.add_argument("--price", metavar="DOLLARS", type=_positive(float), help="for each GPU and hour")
+    parser.add_argument("--gpus", metavar="N", type=common.positive(int), help="how many (default: 8, or all cores)")
+    parser.add_argument("--price", metavar="DOLLARS", type=common.positive(float), help="for each GPU and hour")
     parser.add_argument("--precision", help="float32, bfloat16 or fp8 (default: bfloat16, on cores float32)")
     share = "share of the GPU's peak that {} reaches (default: what DeepSeek reached on an H800)"
-    parser.add_argument("--utilisation", metavar="SHARE", type=_positive(float, 1), help=share.format("training"))
+    parser.add_argument("--utilisation", metavar="SHARE", type=common.positive(float, 1), help=share.format("training"))
     parser.add_argument(
-        "--sampling-utilisation", metavar="SHARE", type=_positive(float, 1), help=share.format("sampling")
+        "--sampling-utilisation", metavar="SHARE", type=common.positive(float, 1), help=share.format("sampling")
     )
     tokens = "tokens that a stage trains on, where only its data can tell; may be given several times"
     parser.add_argument("--tokens", metavar="STAGE=N", action="append", default=[], help=tokens)
@@ -103,17 +101,6 @@ def _tokens(given: list[str]) -> dict[str, int]:
         if tokens[stage] < 1:
             raise InputError(f"--tokens {words}: expects STAGE=N, such as sft=4.3e9")
     return tokens
-
-
-def _positive(kind: Callable[[str], float], most: float = math.inf) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value <= most or not math.isfinite(value):
-            raise ValueError(text)
-        return value
-
-    number.__name__ = "number above 0" if most == math.inf else f"number above 0 and up to {most:g}"
-    return number
 
 
 def _show(stages: list[PlannedStage], figures: Figures | None) -> None:

@@ -21,6 +21,13 @@ def add_parser(subparsers: Any) -> None:
     common.add_runs(parser)
     common.add_json(parser)
     parser.add_argument("--until", metavar="STAGE", help="stop after this stage")
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=common.positive(int),
+        default=1,
+        help="make up to N stages at the same time, each in a process of its own, where they do not need each other (default: 1)",
+    )
     parser.set_defaults(command=command)
 
 
@@ -34,7 +41,7 @@ def command(arguments: Namespace) -> int:
     registry = common.registry_from(arguments)
     recipe = common.recipe_from(arguments, registry)
     display = Display(sys.stderr if arguments.json else sys.stdout)
-    outcome = run_recipe(recipe, registry, arguments.runs, display, until=arguments.until)
+    outcome = run_recipe(recipe, registry, arguments.runs, display, until=arguments.until, jobs=arguments.jobs)
     if arguments.json:
         common.write(to_json(outcome_as_json(outcome), indent=2))
     else:
