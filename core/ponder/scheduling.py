@@ -123,14 +123,14 @@ class Scheduler:
             yield made
             return
         self._tracks.close(running.name, "killed" if isinstance(running.problem, Interrupted) else "failed")
-        if self._problem is None or (
-            isinstance(self._problem, Interrupted) and isinstance(running.problem, Interrupted)
-        ):
+        if self._problem is None:
+            self._stop(signal.SIGTERM)
+        if self._problem is None or isinstance(self._problem, Interrupted):
             # What a stage says of where it stopped is more than that the run did.
             self._problem = running.problem
-            self._stop(signal.SIGTERM)
 
     def _stop(self, number: int) -> None:
+        """Once: to a stage a second signal means not to finish its step."""
         for running in self._running.values():
             running.send(number)
 
