@@ -118,7 +118,8 @@ def test_a_signal_stops_every_stage_after_its_step_and_the_same_command_continue
     )
 
     def interrupted() -> int:
-        _signal_once(laboratory.runs / ".store", os.getpid(), signal.SIGINT)
+        store = laboratory.runs / ".store"
+        _signal_once(lambda: _logs_of_some_steps(store) == 2, os.getpid(), signal.SIGINT)
         try:
             laboratory.run(jobs=2)
         except Interrupted as error:
@@ -141,16 +142,15 @@ def test_a_run_that_is_killed_takes_its_stages_with_it_and_can_be_continued(
     )
 
     def killed() -> int:
-        _signal_once(tmp_path / "one", os.getpid(), signal.SIGKILL)
+        _signal_once(lambda: all(_process(tmp_path / name) for name in ("one", "two")), os.getpid(), signal.SIGKILL)
         laboratory.run(jobs=2)
         return 0
 
     assert in_a_child(killed) == -signal.SIGKILL
-    process = int((tmp_path / "one").read_text())
     deadline = time.monotonic() + 10
-    while _runs(process) and time.monotonic() < deadline:
+    while any(_runs(_process(tmp_path / name)) for name in ("one", "two")):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert not _runs(process)
     (tmp_path / "nobody").touch()
     (tmp_path / "none").touch()
     assert len(laboratory.run(jobs=2).stages) == 2
@@ -180,19 +180,23 @@ def test_several_bars_share_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "loss 0.5" in screen.getvalue()
 
 
-def _signal_once(path: Path, process: int, number: int) -> None:
-    """Have another process send the signal as soon as there is something at the path."""
+def _signal_once(is_begun: Callable[[], bool], process: int, number: int) -> None:
+    """Have another process send the signal as soon as the condition holds."""
     if os.fork() == 0:
         deadline = time.monotonic() + 30
-        while not _is_begun(path) and time.monotonic() < deadline:
+        while not is_begun() and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(process, number)
         os._exit(0)
 
 
-def _is_begun(path: Path) -> bool:
-    """Whether a file is there, or in a store both stages have logged several steps."""
-    return path.is_file() or sum(log.stat().st_size > 500 for log in path.glob(".work-*/out/metrics.jsonl")) == 2
+def _logs_of_some_steps(store: Path) -> int:
+    return sum(log.stat().st_size > 500 for log in store.glob(".work-*/out/metrics.jsonl"))
+
+
+def _process(mark: Path) -> int:
+    """The process that left the mark; 0 as long as it has not."""
+    return int((mark.read_text() if mark.exists() else "") or 0)
 
 
 def _runs(process: int) -> bool:
