@@ -18,7 +18,7 @@ import ponder.testing
 from ponder import Completion, Component, Example, LossOutput, RewardConfig, StageResult, hookimpl
 from ponder.cli import main
 from ponder.conformance import check_distribution
-from ponder.errors import InputError
+from ponder.errors import InputError, StageError
 from ponder.plugins import Registry, load_registry
 from ponder.testing import hostile_texts
 from ponder.testing.running import SUITES, check_names, checks_of
@@ -56,6 +56,11 @@ class Config(RewardConfig):
 
 def failed(kind: str, build: Any, config: Any = Config) -> set[str]:
     """The checks that a component of this kind fails."""
+    return set(checked(kind, build, config, "failed"))
+
+
+def checked(kind: str, build: Any, config: Any, status: str) -> dict[str, str]:
+    """The checks of a component of this kind that end with this status, and why."""
     hook = SUITES[kind].partition(":")[0]  # type: ignore[index]
 
     def implementation() -> Iterator[Component[Any]]:
@@ -69,7 +74,7 @@ def failed(kind: str, build: Any, config: Any = Config) -> set[str]:
     assert not registry.broken
     results = list(checks_of(registry, registry.offer(kind, "faulty")))  # type: ignore[arg-type]
     assert all(result.reason for result in results if result.status == "failed")
-    return {result.check for result in results if result.status == "failed"}
+    return {result.check: result.reason for result in results if result.status == status}
 
 
 class Reward:
@@ -127,9 +132,27 @@ class Needy(Reward):
         return float(example.answer in completion.text)  # type: ignore[operator]
 
 
+class Unserved:
+    """A reward of batches whose server is not there."""
+
+    def __init__(self, config: Config) -> None:
+        pass
+
+    def score(self, rollouts: Any) -> Any:
+        raise StageError("no answer from http://localhost:8000")
+
+
 class Silent(Reward):
     def __call__(self, example: Example, completion: Completion) -> Any:
         return None if example.answer is None else 1.0
+
+
+def test_a_reward_that_asks_a_server_which_is_not_there_is_not_checked_rather_than_failed() -> None:
+    assert failed("reward", Unserved) == set()
+    unchecked = checked("reward", Unserved, Config, "not checked")
+    assert (
+        unchecked["a score is a finite number or none"] == "it cannot score here: no answer from http://localhost:8000"
+    )
 
 
 def test_a_sound_reward_fails_nothing() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final, TypeAlias
 
 from ponder.crossing import CrossingError, pack, unpack
-from ponder.errors import InputError
+from ponder.errors import InputError, StageError
 from ponder.nursery_main import judged
 from ponder.testing.component import ComponentSuite
 from ponder.testing.hostile import hostile_texts
@@ -43,14 +43,14 @@ class RewardSuite(ComponentSuite):
     def test_the_cases_get_the_scores_that_are_given(self) -> None:
         if not self.cases:
             unchecked("no cases are given: write `cases = [(Example(...), 'a completion', 1.0)]`")
-        reward = self.build()
+        reward = self.scoring()
         for rollout, (_, _, expected) in zip(self.rollouts(), self.cases, strict=True):
             value = _score(reward, rollout)
             is_right = value is None if expected is None else value is not None and value == expected
             require(is_right, f"{brief(rollout.completion.text)} should score {expected} and scores {value}")
 
     def test_a_score_is_a_finite_number_or_none(self) -> None:
-        reward = self.build()
+        reward = self.scoring()
         for rollout in self.rollouts():
             value = _score(reward, rollout)
             status, _, problem = judged(value)
@@ -60,7 +60,7 @@ class RewardSuite(ComponentSuite):
             )
 
     def test_the_same_call_gives_the_same_score(self) -> None:
-        reward = self.build()
+        reward = self.scoring()
         for rollout in self.rollouts():
             first, second = _score(reward, rollout), _score(reward, rollout)
             require(
@@ -71,7 +71,7 @@ class RewardSuite(ComponentSuite):
 
     def test_the_order_of_calls_does_not_matter(self) -> None:
         rollouts = [*self.rollouts(), *self.rollouts()[:1]]
-        forwards, backwards = self.build(), self.build()
+        forwards, backwards = self.scoring(), self.scoring()
         first = [_score(forwards, rollout) for rollout in rollouts]
         second = [_score(backwards, rollout) for rollout in reversed(rollouts)][::-1]
         for rollout, one, other in zip(rollouts, first, second, strict=True):
@@ -82,7 +82,7 @@ class RewardSuite(ComponentSuite):
             )
 
     def test_what_it_is_given_is_left_as_it_was(self) -> None:
-        reward = self.build()
+        reward = self.scoring()
         for rollout in self.rollouts():
             given = copy.deepcopy(rollout)
             _score(reward, given)
@@ -104,7 +104,7 @@ class RewardSuite(ComponentSuite):
             require(_same(here, there), f"{brief(rollout.completion.text)} scores {here}, and {there} after pickling")
 
     def test_a_worker_process_gives_the_same_scores(self) -> None:
-        reward, rollouts = self.build(), self.rollouts()
+        reward, rollouts = self.scoring(), self.rollouts()
         for rollout, verdict in zip(rollouts, self.verdicts(rollouts), strict=True):
             expected = _score(reward, rollout)
             require(
@@ -206,9 +206,17 @@ class RewardSuite(ComponentSuite):
             for group, (example, completion, _) in enumerate(given)
         ]
 
+    def scoring(self) -> Any:
+        """The reward, where it can score: not what asks a server that is not there, and says so with a StageError."""
+        reward = self.build()
+        problem = self.shared("problem", lambda: _missing(reward, self.rollouts()[0]))
+        if problem:
+            unchecked(f"it cannot score here: {problem}")
+        return reward
+
     def verdicts(self, rollouts: Sequence[Rollout]) -> list[Verdict]:
         """Scores from a worker process under the limits, as in a run; a reward of batches scores in this one."""
-        reward = self.build()
+        reward = self.scoring()
         if not callable(reward):
             return _batch(reward, rollouts)
         pool = self.shared("pool", lambda: self._pool(reward))
@@ -237,6 +245,19 @@ class RewardSuite(ComponentSuite):
             return list(zip(texts, self.verdicts(rollouts), strict=True))
 
         return self.shared("hostile", score)
+
+
+def _missing(reward: Any, rollout: Rollout) -> str:
+    """Why a reward of batches cannot score anything; other errors are for the checks to find."""
+    if callable(reward):
+        return ""
+    try:
+        reward.score([rollout])
+    except StageError as error:
+        return str(error)
+    except Exception:
+        return ""
+    return ""
 
 
 def _score(reward: Any, rollout: Rollout) -> Any:
