@@ -4,7 +4,8 @@ A new `mini` model is pretrained on the mini web in each precision, from the sam
 learning rate: at the recipes' ten times higher one, runs of any two precisions drift apart by chance, BF16 and FP32 as far as FP8 and BF16. Losses are smoothed by an exponential moving average with coefficient 0.9, as in the figure, and the
 relative error is |FP8 - BF16| / BF16 of the smoothed losses; the paper reports that it stays below 0.25 % (section 3.3, appendix B.1). The first
 steps, in which both fall steeply, are left out of the largest and mean error (--settled). BF16 against FP32 is there for scale: how far apart two
-precisions come that nobody tells apart. On a CPU both are emulated (`ponder.hf_fp8`, `ponder.hf_precision`): the numbers mean
+precisions come that nobody tells apart. The last line is what rounding costs without any training in FP8: the weights of the BF16 run,
+with FP8 in the forward pass alone, on batches that nothing was trained on. On a CPU both are emulated (`ponder.hf_fp8`, `ponder.hf_precision`): the numbers mean
 something, the time does not.
 
     python benchmarks/fp8.py --tokens 280000 --threads 1
@@ -17,7 +18,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 
-from ponder.hf_precision import Precision
+from ponder.hf_precision import Precision, working_precision
+from ponder.hf_pretraining import TokenBatch, objective_of
 from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.policy import DeepseekPolicy
 from ponder_pretraining import PretrainConfig
@@ -41,6 +43,8 @@ COEFFICIENT = 0.9
 """Of the moving average: what of the last value stays."""
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp8")
 ROWS_SHOWN = 12
+OTHER_BATCHES = 32
+"""That the cost of rounding alone is measured on."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +68,37 @@ def errors(losses: Sequence[float], against: Sequence[float], settled: float) ->
     return Errors(max(relative), sum(relative) / len(relative), relative[-1])
 
 
-def curve(precision: Precision, config: PretrainConfig, seed: int) -> list[float]:
-    """The loss of each step."""
-    web = MiniWeb(MiniWebConfig())
-    policy = DeepseekPolicy(
-        DeepseekConfig(preset="mini", corpus="web", vocab_size=512), seed=seed, task=lambda name: web
-    )
+def new_policy(web: MiniWeb, seed: int) -> DeepseekPolicy:
+    """A `mini` model with a tokenizer of the web."""
+    return DeepseekPolicy(DeepseekConfig(preset="mini", corpus="web", vocab_size=512), seed=seed, task=lambda name: web)
+
+
+def stream_of(web: MiniWeb, policy: DeepseekPolicy, config: PretrainConfig, seed: int) -> Iterator[TokenBatch]:
+    """Batches of the web's pages, without end."""
+    documents = partial(documents_of, web, policy.tokenizer)
+    return batches(policy.tokenizer, documents, packed_rows, config.sequence_length, config.rows, seed)
+
+
+def curve(web: MiniWeb, policy: DeepseekPolicy, config: PretrainConfig, seed: int) -> list[float]:
+    """The loss of each step of training the policy."""
     training = Training(config, policy, config.learning_rate)
     policy.model.train()
-    documents = partial(documents_of, web, policy.tokenizer)
-    stream = batches(policy.tokenizer, documents, packed_rows, config.sequence_length, config.rows, seed)
     losses = []
-    for step, batch in zip(range(config.steps), stream, strict=False):
+    for step, batch in zip(range(config.steps), stream_of(web, policy, config, seed), strict=False):
         rate = config.learning_rate * learning_rate_share(step, config)
         losses.append(training.step(batch, step, rate, step / config.steps)["loss"])
     return losses
+
+
+def rounding_alone(web: MiniWeb, policy: DeepseekPolicy, config: PretrainConfig, seed: int) -> float:
+    """The relative rise of the loss on other batches when the forward pass of these weights works in FP8 instead of BF16."""
+    others = list(itertools.islice(stream_of(web, policy, config, seed + 1), OTHER_BATCHES))
+    objective = objective_of(policy)
+    losses: dict[Precision, float] = {}
+    for precision in PRECISIONS[1:]:
+        with torch.no_grad(), working_precision(policy.model, precision):
+            losses[precision] = sum(objective.loss(batch, 1.0)[1]["loss"] for batch in others)
+    return losses["fp8"] / losses["bf16"] - 1
 
 
 def as_table(curves: dict[str, list[float]], settled: float) -> str:
@@ -109,12 +129,18 @@ def main() -> None:
         batch_tokens=options.batch_tokens,
         learning_rate=options.learning_rate,
     )
-    curves = {}
+    web = MiniWeb(MiniWebConfig())
+    curves: dict[str, list[float]] = {}
+    rounding = 0.0
     for precision in PRECISIONS:
         started = time.perf_counter()
-        curves[precision] = curve(precision, _in(precision, config), options.seed)
+        policy = new_policy(web, options.seed)
+        curves[precision] = curve(web, policy, _in(precision, config), options.seed)
         print(f"{precision}: {config.steps} steps in {time.perf_counter() - started:.0f} s", flush=True)
+        if precision == "bf16":
+            rounding = rounding_alone(web, policy, config, options.seed)
     print(as_table(curves, options.settled))
+    print(f"the forward pass of the BF16 weights in FP8: the loss rises by {100 * rounding:.3f} %")
     if options.json:
         found = {"published": PUBLISHED, "curves": curves}
         found["fp8"] = asdict(errors(curves["fp8"], curves["bf16"], options.settled))
