@@ -103,7 +103,8 @@ class Tracker(Protocol):
 
     Called from one background thread, so it may block; whatever it raises is reported once and does not stop the run. May
     have a method `published(directory: Path)`: the stage of the innermost open run is done, and lies there with its
-    `result.json` and `options.json`.
+    `result.json` and `options.json`; and a method `at(seconds: float)`, called before each of the others: when that
+    happened, in seconds since 1970, which may be a while ago.
     """
 
     def start(self, name: str, params: Mapping[str, object]) -> None:

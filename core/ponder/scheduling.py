@@ -253,19 +253,21 @@ class _Track:
     def __init__(self, tracker: Tracker, *, is_on: bool) -> None:
         self._tracker = tracker
         self._is_on = is_on
-        self._waiting: list[tuple[str, tuple[Any, ...]]] = []
+        self._waiting: list[tuple[float, str, tuple[Any, ...]]] = []
         self.has_ended = False
 
     def __call__(self, call: str, *arguments: Any) -> None:
         if self._is_on:
             getattr(self._tracker, call)(*arguments)
         else:
-            self._waiting.append((call, arguments))
+            self._waiting.append((time.time(), call, arguments))
 
     def turn(self) -> bool:
         """Say what has waited, and the rest at once; whether that was all there is."""
         self._is_on = True
-        for call, arguments in self._waiting:
+        for then, call, arguments in self._waiting:
+            self._tracker.at(then)
             self(call, *arguments)
+        self._tracker.at(None)
         self._waiting.clear()
         return self.has_ended

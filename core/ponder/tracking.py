@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
@@ -36,6 +36,9 @@ class Tracking(Protocol):
 
 class NullTracker:
     """The tracker of a recipe that has none."""
+
+    def at(self, seconds: float | None) -> None:
+        """Do nothing."""
 
     def start(self, name: str, params: Mapping[str, object]) -> None:
         """Do nothing."""
@@ -66,12 +69,14 @@ class _Event:
     step: int | None = None
     path: Path | None = None
     published: Path | None = None
+    time: float = 0.0
 
     def line(self) -> str:
         fields = {name: getattr(self, name) for name in self.__slots__}
         return to_json({name: value for name, value in fields.items() if value not in (None, "")}) + "\n"
 
     def send(self, tracker: Tracker) -> None:
+        getattr(tracker, "at", _ignore)(self.time)
         if self.call == "start":
             tracker.start(self.name, self.params or {})
         elif self.call == "log":
@@ -93,8 +98,8 @@ class _Event:
             tracker.artifact(self.published)
 
 
-def _ignore(directory: Path) -> None:
-    """What a tracker does about a finished stage that has nothing to do about it."""
+def _ignore(told: object) -> None:
+    """What a tracker does that has no such method."""
 
 
 class SpooledTracker:
@@ -109,7 +114,12 @@ class SpooledTracker:
         self._say = say
         self._accepted = 0
         self._spool_works = True
+        self._time: float | None = None
         self._sender = _Sender(build, self._report)
+
+    def at(self, seconds: float | None) -> None:
+        """When what is told from here on happened, in seconds since 1970; None is when it is told."""
+        self._time = seconds
 
     def start(self, name: str, params: Mapping[str, object]) -> None:
         """Open a run, nested in the one that is open."""
@@ -143,6 +153,7 @@ class SpooledTracker:
         return has_ended
 
     def _accept(self, event: _Event) -> None:
+        event = replace(event, time=time.time() if self._time is None else self._time)
         self._accepted += 1
         try:
             with self._spool.open("a", encoding="utf-8", errors="backslashreplace") as file:

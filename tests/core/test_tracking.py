@@ -137,6 +137,7 @@ def test_a_tracker_that_raises_is_said_once_and_its_events_stay_in_the_spool(lab
 
     assert laboratory.output.count("ConnectionError: connection refused; the run goes on") == 1
     assert f"{len(events)} of {len(events)} events were not sent; they are kept in {spool}" in laboratory.output
+    assert all(event.pop("time") for event in events)
     assert {"call": "log", "metrics": {"seconds": 0.25}, "step": 1} in events
 
 
@@ -284,3 +285,34 @@ def test_a_tracker_that_does_not_ask_is_not_told(tmp_path: Path) -> None:
     spool.finish("finished")
     assert spool.close()
     assert (tracker.calls, said) == ([("start", "stage"), ("finish", "finished")], [])
+
+
+def test_a_tracker_is_told_when_what_it_hears_of_happened(tmp_path: Path) -> None:
+    class Dating:
+        def __init__(self) -> None:
+            self.times: list[float] = []
+
+        def at(self, seconds: float) -> None:
+            self.times.append(seconds)
+
+        def start(self, name: str, params: Any) -> None: ...
+
+        def log(self, metrics: Any, step: int | None = None) -> None: ...
+
+        def artifact(self, path: Path) -> None: ...
+
+        def finish(self, status: str) -> None: ...
+
+    tracker = Dating()
+    spool = spooled(tracker, tmp_path, [])
+    before = time.time()
+    spool.start("stage", {})
+    spool.at(12.5)
+    spool.log({"loss": 1.0})
+    spool.at(None)
+    spool.finish("finished")
+    assert spool.close()
+
+    started, logged, finished = tracker.times
+    assert logged == 12.5
+    assert before <= started <= finished <= time.time()

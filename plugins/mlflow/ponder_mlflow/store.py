@@ -60,6 +60,16 @@ class MlflowStore:
         self._config = config
         self._runs = runs.absolute()
         self._made_in: dict[str, str] = {}
+        self._time: float | None = None
+
+    def at(self, seconds: float) -> None:
+        """What follows happened then."""
+        self._time = seconds
+
+    @property
+    def now(self) -> float:
+        """When what is stored happened, in seconds since 1970."""
+        return time.time() if self._time is None else self._time
 
     def open_recipe(self, name: str, params: Mapping[str, object]) -> str:
         """The id of the recipe's run: the earlier one, if it was in the same directory and with the same parameters."""
@@ -84,7 +94,7 @@ class MlflowStore:
 
     def close(self, run: str, status: str) -> None:
         """End a run."""
-        self._client.set_terminated(run, status)
+        self._client.set_terminated(run, status, end_time=int(self.now * 1000))
 
     def log_metrics(self, run: str, metrics: Sequence[Metric]) -> None:
         """At most 1,000 at once."""
@@ -154,7 +164,7 @@ class MlflowStore:
     def _recover(self, made: Publication, recipe: Recipe) -> None:
         params = {"type": made.type, **made.options, "fingerprint": made.fingerprint}
         run = self.open_stage(made.name, params, recipe.run)
-        self.log_metrics(run, metrics_of(made.metrics))
+        self.log_metrics(run, metrics_of(made.metrics, self.now))
         self.log_publication(run, recipe, made)
         self.close(run, "FINISHED")
 
@@ -194,7 +204,7 @@ class MlflowStore:
         from mlflow.entities import Param
 
         own = {"mlflow.source.name": "ponder", "mlflow.source.type": "LOCAL"}
-        start = int(time.time() * 1000)
+        start = int(self.now * 1000)
         run = self._client.create_run(
             self._experiment, start_time=start, tags={**own, **tags}, run_name=printable(name)
         )
@@ -244,13 +254,12 @@ def told_to_the_user() -> Iterator[None]:
         raise TrackingError(f"MLflow did not take it: {message}") from None
 
 
-def metrics_of(metrics: Mapping[str, float | None], step: int | None = None) -> list[Metric]:
+def metrics_of(metrics: Mapping[str, float | None], now: float, step: int | None = None) -> list[Metric]:
     """The finite ones among them; MLflow would store infinity as 1.8e308."""
     from mlflow.entities import Metric
 
-    now = int(time.time() * 1000)
     return [
-        Metric(metric_name(name), float(value), now, step or 0)
+        Metric(metric_name(name), float(value), int(now * 1000), step or 0)
         for name, value in metrics.items()
         if value is not None and math.isfinite(value)
     ]

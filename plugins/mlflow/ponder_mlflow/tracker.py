@@ -46,6 +46,10 @@ class MlflowTracker:
         self._waiting: list[Metric] = []
         self._flushed = time.monotonic()
 
+    def at(self, seconds: float) -> None:
+        """What follows happened then."""
+        self._store.at(seconds)
+
     def start(self, name: str, params: Mapping[str, object]) -> None:
         """Open a run, nested in the one that is open, with its parameters flattened to dotted names."""
         self._flush()
@@ -65,7 +69,7 @@ class MlflowTracker:
         They are gathered and sent every other second: a call costs MLflow the same for one number as for hundreds.
         """
         if self._innermost():
-            self._waiting += metrics_of(metrics, step)
+            self._waiting += metrics_of(metrics, self._store.now, step)
         if time.monotonic() - self._flushed >= SECONDS_BETWEEN_BATCHES:
             self._flush()
 

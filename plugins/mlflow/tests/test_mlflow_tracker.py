@@ -56,6 +56,21 @@ def test_a_stage_is_a_run_nested_in_the_recipes(tracked):
     assert "mlflow.parentRunId" not in tracked.runs["recipe"].data.tags
 
 
+def test_a_run_that_is_told_of_later_has_the_times_at_which_things_happened(tmp_path, migrated):
+    shutil.copy(migrated, tmp_path / "mlflow.db")
+    tracker = MlflowTracker(MlflowConfig(), tmp_path)
+    tracker.at(1000.5)
+    tracker.start("recipe", {})
+    tracker.at(1002.0)
+    tracker.log({"reward": 0.5}, 1)
+    tracker.at(1003.0)
+    tracker.finish("finished")
+    store = Store(tmp_path)
+    info = store.runs["recipe"].info
+    assert (info.start_time, info.end_time) == (1000500, 1003000)
+    assert [m.timestamp for m in store.client.get_metric_history(info.run_id, "reward")] == [1002000]
+
+
 def test_each_run_ends_with_its_own_status(tracked):
     assert tracked.runs["reason"].info.status == "FAILED"
     assert tracked.runs["recipe"].info.status == "FINISHED"
