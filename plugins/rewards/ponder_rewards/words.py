@@ -69,8 +69,9 @@ def share_of(text: str, target: Code, rivals: Sequence[Code] = ()) -> float | No
 
 
 def warm_up(target: Code, rivals: Sequence[Code] = ()) -> None:
-    """Load the models that texts in the target's script need."""
-    share_of({"latin": "a word", "cyrillic": "слово", "arabic": "كلمة"}.get(SCRIPTS[target], ""), target, rivals)
+    """Load the models that texts in the target's script need: of lingua's for one to five letters, those of the longest."""
+    shown = {"latin": "a longer word", "cyrillic": "а длинное слово", "arabic": "و المعلومات"}
+    share_of(shown.get(SCRIPTS[target], ""), target, rivals)
 
 
 def _words(text: str) -> _Words:
