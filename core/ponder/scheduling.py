@@ -87,6 +87,8 @@ class Scheduler:
             self._hurry(signals.number)
             raise
         finally:
+            for name in self._running:
+                self._tracks.close(name, "killed")
             self._server.close()
         if self._problem is not None:
             raise self._problem

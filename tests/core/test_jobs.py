@@ -134,6 +134,25 @@ def test_a_signal_stops_every_stage_after_its_step_and_the_same_command_continue
     assert laboratory.outputs() == another_laboratory.outputs()
 
 
+def test_where_no_step_runs_a_signal_stops_every_stage_at_once(
+    laboratory: Any, tmp_path: Path, in_a_child: Callable[[Callable[[], int]], int]
+) -> None:
+    laboratory.recipe_text = (
+        meeting(tmp_path).replace("other: one", "other: nobody").replace("other: two", "other: none")
+    )
+
+    def interrupted() -> int:
+        _signal_once(lambda: all(_process(tmp_path / name) for name in ("one", "two")), os.getpid(), signal.SIGTERM)
+        began = time.monotonic()
+        try:
+            laboratory.run(jobs=2)
+        except Interrupted as error:
+            return error.exit_code if time.monotonic() - began < 20 else 0
+        return 1
+
+    assert in_a_child(interrupted) == 143
+
+
 def test_a_run_that_is_killed_takes_its_stages_with_it_and_can_be_continued(
     laboratory: Any, tmp_path: Path, in_a_child: Callable[[Callable[[], int]], int]
 ) -> None:
