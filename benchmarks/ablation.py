@@ -1,8 +1,8 @@
-"""Balancing experts, three seeds: MaxVio and validation loss of each way to balance, beside the paper's, as a Markdown table.
+"""DeepSeek-V3's ablations, three seeds: ways to balance experts, and multi-token prediction, beside the paper's, as Markdown tables.
 
-Runs examples/recipes/ablation_balance.yaml once for each seed (what is finished is not run again) and reads what its stages left.
-MaxVio is over the loads of the last quarter of the kept steps, summed, and the mean over layers; the loss is that on pages about
-problems that no training page states. Intervals are Student's t over seeds, 95 %.
+Runs examples/recipes/ablation.yaml once for each seed (what is finished is not run again) and reads what its stages left.
+MaxVio is over the loads of the last quarter of the kept steps, summed, and the mean over layers; losses are of the next token, on pages
+about problems that no training page states. Intervals are Student's t over seeds, 95 %.
 
     python benchmarks/ablation.py --runs runs_ablation
 """
@@ -21,7 +21,7 @@ from ponder.store import stages_in
 from ponder_evaluation.evidence import Outcome, mean_interval
 from ponder_evaluation.readings import read_rows
 
-RECIPE: Final = Path(__file__).parents[1] / "examples/recipes/ablation_balance.yaml"
+RECIPE: Final = Path(__file__).parents[1] / "examples/recipes/ablation.yaml"
 LAST: Final = 0.75
 """Where the share of a run begins that MaxVio is measured over."""
 PAPER: Final[Mapping[str, tuple[str, str]]] = {
@@ -31,6 +31,11 @@ PAPER: Final[Mapping[str, tuple[str, str]]] = {
     "unbalanced": ("–", "–"),
 }
 """Validation loss of DeepSeek-V3's 1B model (section 4.5.3), and MaxVio of the 1B model of arXiv 2408.15664."""
+PAPER_AHEAD: Final[Mapping[str, tuple[str, str, str]]] = {
+    "with_bias": ("25.4", "20.7", "39.0"),
+    "multi_token": ("31.4", "26.8", "41.4"),
+}
+"""GSM8K, HumanEval and BBH of DeepSeek-V3's 15.7B model without and with a module that is left out again (table 4)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = ponder(["run", str(RECIPE), "--runs", str(root), f"seed={seed}", *options.overrides])
         if code:
             return int(code)
-        runs.append({stage.name: stage for stage in stages_in(root / "ablation_balance")})
-    print("\n".join(table(runs)))
+        runs.append({stage.name: stage for stage in stages_in(root / "ablation")})
+    print("\n".join((*balance_table(runs), "", *ahead_table(runs))))
     return 0
 
 
-def table(runs: Sequence[Mapping[str, FinishedStage]]) -> Iterator[str]:
+def balance_table(runs: Sequence[Mapping[str, FinishedStage]]) -> Iterator[str]:
     """A row for each way to balance, over seeds."""
     yield "| balanced by | validation loss | MaxVio | dead experts | paper: validation loss | paper: MaxVio |"
     yield "| --- | --- | --- | --- | --- | --- |"
@@ -59,6 +64,17 @@ def table(runs: Sequence[Mapping[str, FinishedStage]]) -> Iterator[str]:
             _over_seeds([dead_experts(stage) for stage in stages], digits=1),
         ]
         yield f"| `{name}` | {' | '.join(measured)} | {loss} | {violation} |"
+
+
+def ahead_table(runs: Sequence[Mapping[str, FinishedStage]]) -> Iterator[str]:
+    """A row without and one with multi-token prediction, and the difference by seed, over seeds."""
+    yield "| trained on | validation loss | paper: GSM8K | paper: HumanEval | paper: BBH |"
+    yield "| --- | --- | --- | --- | --- |"
+    losses = {name: [stages[name].result.metrics["validation_loss"] for stages in runs] for name in PAPER_AHEAD}
+    for name, published in PAPER_AHEAD.items():
+        yield f"| `{name}` | {_over_seeds(losses[name])} | {' | '.join(published)} |"
+    differences = [after - before for before, after in zip(*losses.values(), strict=True)]
+    yield f"| difference | {_over_seeds(differences)} | +6.0 | +6.1 | +2.4 |"
 
 
 def max_violation(stage: FinishedStage) -> float:
