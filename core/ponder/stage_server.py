@@ -192,18 +192,23 @@ class _BarElsewhere:
         self._report = report
         self._number = number
         self._opening = (description, total, start)
+        self._is_open = False
 
     def advance(self, done: int) -> None:
-        self._report("advance", self._number, done)
+        if self._is_open:
+            self._report("advance", self._number, done)
 
     def show(self, numbers: Mapping[str, float]) -> None:
-        self._report("show", self._number, {name: float(value) for name, value in numbers.items()})
+        if self._is_open:
+            self._report("show", self._number, {name: float(value) for name, value in numbers.items()})
 
     def __enter__(self) -> _BarElsewhere:
+        self._is_open = True
         self._report("open", self._number, *self._opening)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_open = False
         self._report("close", self._number)

@@ -146,6 +146,7 @@ class Collect:
                 journal.append(str(step), answer)
             lines.append(answer)
             context.log({"length": len(answer)}, step)
+        context.log({"answers": len(lines)})
         path = context.directory / "answers.jsonl"
         path.write_text("\n".join(lines) + "\n")
         context.artifact(path)
