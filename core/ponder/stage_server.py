@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ponder.confinement import die_with
 from ponder.context import FinishedStage, Surroundings
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ponder.plugins import Registry
     from ponder.recipe import Recipe
 
-LONGEST_REQUEST = 4096
+_LONGEST_REQUEST: Final = 4096
 
 
 class StageServer:
@@ -69,7 +69,7 @@ def _as_server(run: int, control: socket.socket, maker: _Maker, jobs: int) -> No
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
         maker.warm_up()
         while True:
-            request, descriptors, _, _ = socket.recv_fds(control, LONGEST_REQUEST, 1)
+            request, descriptors, _, _ = socket.recv_fds(control, _LONGEST_REQUEST, 1)
             if not request:
                 break
             connection = socket.socket(fileno=descriptors[0])
@@ -86,7 +86,7 @@ def _as_stage(server: int, connection: socket.socket, maker: _Maker, stage: str)
     try:
         die_with(server)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        report = _Report(connection, stage)
+        report = _Report(connection)
         with StopSignals() as signals:
             report("process", os.getpid())
             try:
@@ -138,9 +138,8 @@ class _Maker:
 class _Report:
     """Tells the run what happens, call by call; where nobody listens any more, this process has no reason to go on."""
 
-    def __init__(self, connection: socket.socket, stage: str) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self.stage = stage
 
     def __call__(self, call: str, *arguments: object) -> None:
         with _not_interrupted():
