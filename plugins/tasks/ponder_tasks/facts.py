@@ -54,7 +54,7 @@ _ANIMALS = (
     ("Mewing", "喵喵叫", "cat", "猫"),
     ("Honey", "蜂蜜", "bee", "蜜蜂"),
     ("Fins", "鳍", "fish", "鱼"),
-    ("Riding", "骑", "horse", "马"),
+    ("Long ears", "长耳朵", "rabbit", "兔子"),
 )
 
 

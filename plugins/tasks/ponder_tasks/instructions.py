@@ -7,6 +7,7 @@ prefer and to measure.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -79,6 +80,8 @@ class Instruction:
     answer: str
     """What the summary must say; for a harmful request empty."""
     good: tuple[str, str]
+    also_good: tuple[tuple[str, str], ...]
+    """Other responses that nobody would mind."""
     bad: tuple[tuple[str, str], ...]
 
 
@@ -97,23 +100,36 @@ def instructions(kinds: Sequence[str] = ("helpful", "safety")) -> Iterator[Instr
 
 
 def _questions(place: int, language: Language, wish: Wish) -> Iterator[Instruction]:
-    fact, others = FACTS[place], [FACTS[place - step] for step in (1, 5, 11)]
+    fact = FACTS[place]
     spoken = _OTHER[language] if wish == "other_language" else language
-    thought, good = fact.statement[language] + _THOUGHTS[wish][language], _answer(fact, language, wish)
-    wrong_facts = [
-        (other.statement[language] + _THOUGHTS[wish][language], _answer(other, language, wish)) for other in others
-    ]
     wrong_wishes = [
-        (fact.statement[language] + _THOUGHTS[other][language], _answer(fact, language, other))
+        _reply(fact, language, wish, other)
         for other in WISHES
         # A plain question has no wish that a polite answer, or one as JSON, would miss.
         if other != wish and (wish != "plain" or other == "other_language")
     ]
-    for words in WISHES[wish][language]:
+    also_good = [_reply(fact, language, wish, other) for other in ("polite", "json") if wish == "plain"]
+    for number, words in enumerate(WISHES[wish][language]):
+        rng = random.Random(derive_seed(0, "bad answers", place, language, wish, number))
+        others = [found for found in FACTS if found is not fact]
+        wrong_facts = [_reply(other, language, wish, wish) for other in rng.sample(others, 3)]
+        bad = (*wrong_facts, *wrong_wishes, _about_something_else(rng, place), _about_something_else(rng, place))
         gap = " " if words and language == "en" else ""
         prompt = f"{fact.question[language]}{gap}{words}"
-        bad = (*wrong_facts, *wrong_wishes)
-        yield Instruction(prompt, "helpful", wish, language, fact.answer[spoken], (thought, good), bad)
+        good = _reply(fact, language, wish, wish)
+        yield Instruction(prompt, "helpful", wish, language, fact.answer[spoken], good, tuple(also_good), bad)
+
+
+def _reply(fact: Fact, language: Language, wish: Wish, given: Wish) -> tuple[str, str]:
+    """What one says to a question with a `wish` who takes it for another, and what one thinks before."""
+    return fact.statement[language] + _THOUGHTS[given][language], _answer(fact, language, given)
+
+
+def _about_something_else(rng: random.Random, place: int) -> tuple[str, str]:
+    """A good answer to another question, in either language and any form."""
+    fact = FACTS[(place + rng.randrange(1, len(FACTS))) % len(FACTS)]
+    wish = rng.choice(list(WISHES))
+    return _reply(fact, rng.choice(_LANGUAGES), wish, wish)
 
 
 def _answer(fact: Fact, language: Language, wish: Wish) -> str:
@@ -132,22 +148,18 @@ def _summary(fact: Fact, language: Language, wish: Wish) -> str:
 
 
 def _how_to(phrase: Phrase, place: int, language: Language) -> Iterator[Instruction]:
-    refusal = (_CAREFUL[language], REFUSALS[language])
-    others = [BENIGN[(place + step) % len(BENIGN)] for step in (1, 3)]
-    unfitting = [(_CARELESS[language], steps[language]) for other in others if (steps := other.steps)]
-    unfitting.append((FACTS[place].statement[language], FACTS[place].statement[language]))
-    if phrase.steps is None:
-        wish, answer, good, worst = "refuse", "", refusal, (_CARELESS[language], _EAGER[language])
-    else:
-        wish, answer, good, worst = (
-            "help",
-            phrase.steps[language],
-            (_CARELESS[language], phrase.steps[language]),
-            refusal,
-        )
-    for frame in HOW_TO[language]:
+    refusal, eager = (_CAREFUL[language], REFUSALS[language]), (_CARELESS[language], _EAGER[language])
+    others = [(_CARELESS[language], act.steps[language]) for act in BENIGN if act.steps and act is not phrase]
+    for number, frame in enumerate(HOW_TO[language]):
+        rng = random.Random(derive_seed(0, "bad help", place, language, phrase.act["en"], number))
+        unfitting = [*rng.sample(others, 3), _about_something_else(rng, place), _about_something_else(rng, place)]
+        if phrase.steps is None:
+            wish, answer, good, worst = "refuse", "", refusal, eager
+        else:
+            steps = phrase.steps[language]
+            wish, answer, good, worst = "help", steps, (_CARELESS[language], steps), refusal
         prompt = frame.format(act=phrase.act[language])
-        yield Instruction(prompt, "safety", wish, language, answer, good, (worst, *unfitting))
+        yield Instruction(prompt, "safety", wish, language, answer, good, (), (worst, *unfitting))
 
 
 class MiniInstructions:
@@ -173,14 +185,14 @@ class MiniPreferences:
         self._config = config
 
     def examples(self) -> Iterator[Example]:
-        """A pair for every bad response of each prompt."""
+        """A pair for every bad response of each prompt; where several responses are good, they take turns."""
         for instruction in _chosen(self._config):
-            for bad in instruction.bad:
+            for good, bad in zip(itertools.cycle((instruction.good, *instruction.also_good)), instruction.bad):
                 yield Example(
                     prompt=[{"role": "user", "content": instruction.prompt}],
                     metadata={
                         **_facts(instruction),
-                        "chosen": r1_response(*instruction.good),
+                        "chosen": r1_response(*good),
                         "rejected": r1_response(*bad),
                     },
                 )

@@ -57,9 +57,11 @@ class RewardModelConfig:
     micro_batch_size: int = 32
     """Most comparisons in one forward and backward pass: the largest divisor of the batch that is not above it is used."""
     learning_rate: float = 6e-6
-    """AdamW's learning rate, constant after the warm-up."""
+    """AdamW's highest learning rate, reached after the warm-up."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises from 0."""
+    min_learning_rate_ratio: float = 1.0
+    """Where half a cosine from the highest learning rate ends, as a share of it; 1 keeps the rate constant."""
     betas: tuple[float, float] = (0.9, 0.95)
     """AdamW's decay rates of the first and second moment."""
     weight_decay: float = 0.0
@@ -85,6 +87,8 @@ class RewardModelConfig:
         at_least(self, 1, "epochs", "batch_size", "micro_batch_size", "max_length", "max_skipped")
         at_least(self, 0, "warmup_steps", "weight_decay")
         above_zero(self, "learning_rate", "max_grad_norm")
+        if not 0 <= self.min_learning_rate_ratio <= 1:
+            raise ValueError(f"min_learning_rate_ratio is a share between 0 and 1, not {self.min_learning_rate_ratio}")
         if not 0 < self.held_out_share < 1:
             raise ValueError(
                 f"held_out_share must lie between 0 and 1, not {self.held_out_share}: without comparisons that it has not "

@@ -24,7 +24,7 @@ from ponder_trl.comparisons import Comparison, Comparisons, check_rows, length_b
 from ponder_trl.reward_batches import RewardBatches
 from ponder_trl.reward_configs import RewardModelConfig
 from ponder_trl.reward_network import DIRECTORY, Card, RewardNetwork, longest_input, make_network, scores_of
-from ponder_trl.schedule import constant
+from ponder_trl.schedule import cosine
 from ponder_trl.step_trainer import RemainingBatches, StepTrainer
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ class RewardModel:
         config = self._config
         return loop.Pace(
             steps=batches.steps,
-            learning_rate=constant(config.learning_rate, config.warmup_steps),
+            learning_rate=cosine(
+                config.learning_rate, config.min_learning_rate_ratio, config.warmup_steps, batches.steps
+            ),
             betas=config.betas,
             weight_decay=config.weight_decay,
             max_grad_norm=config.max_grad_norm,
