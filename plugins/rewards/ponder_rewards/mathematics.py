@@ -16,7 +16,8 @@ from functools import lru_cache
 from typing import Any
 
 import math_verify
-from sympy import Expr
+from sympy import Derivative, Expr, Integral, Limit, Product, Sum
+from sympy.core.function import AppliedUndef
 
 # It would warn in every worker that its time limits are off.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -26,6 +27,9 @@ _COMMAND = re.compile(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?")
 _PROSE = re.compile(r"[A-Za-z]{3,}|[^\x00-\x7f]")
 _PERCENT = re.compile(r"\s*(?:\\?%|\bpercent|\\text\{ ?percent\})\s*\$?$", re.IGNORECASE)
 _TINY = 1e-6
+_POINTS = (0.71, 1.37)
+_MOST_OPERATIONS = 500
+_UNEVALUATED = (Limit, Integral, Sum, Product, Derivative, AppliedUndef)
 _CONNECTIVE = re.compile(r"\b(?:and|or|infinity)\b")
 _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _NAME = re.compile(r"\\?[A-Za-z]\w*(?:_\{\w+\})?(?:\([A-Za-z]\))?", re.ASCII)
@@ -54,9 +58,32 @@ def same(reference: str, answer: str) -> bool:
 
 def _verified(reference: str, answer: str) -> bool:
     expected, found = _reference(reference), _parsed(answer)
-    if not found or not math_verify.verify(list(expected), list(found), timeout_seconds=None):
+    if not found or _differ_somewhere(expected[0], found[0]):
+        return False
+    if not math_verify.verify(list(expected), list(found), timeout_seconds=None):
         return False
     return not _only_both_tiny(expected[0], found[0])
+
+
+def _differ_somewhere(expected: Any, found: Any) -> bool:
+    """Whether a formula with letters has another value than the reference at two points: no algebra can make them equal then."""
+    if not (isinstance(expected, Expr) and isinstance(found, Expr)) or not found.free_symbols:
+        return False
+    if any(one.has(*_UNEVALUATED) or one.count_ops() > _MOST_OPERATIONS for one in (expected, found)):
+        return False
+    letters = sorted({*expected.free_symbols, *found.free_symbols}, key=str)
+    return all(
+        _differ_at(expected, found, {letter: at + 0.13 * place for place, letter in enumerate(letters)})
+        for at in _POINTS
+    )
+
+
+def _differ_at(expected: Expr, found: Expr, point: dict[Any, float]) -> bool:
+    try:
+        ours, theirs = (one.evalf(subs=point) for one in (expected, found))
+        return bool(ours.is_finite and theirs.is_finite and abs(ours - theirs) > 0.001 * (1 + abs(ours)))
+    except (TypeError, ValueError, ArithmeticError, AttributeError):
+        return False
 
 
 def _only_both_tiny(expected: Any, found: Any) -> bool:

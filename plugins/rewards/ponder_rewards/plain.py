@@ -26,6 +26,15 @@ _TOWER = re.compile(
     r"\d\s*[)}]*\s*(?:\^|\*\*)[\s{(]*\d+\s*[)}]*\s*(?:\^|\*\*)|(?:(?:\^|\*\*)[^\s^*+=-]{1,8}){3}", re.ASCII
 )
 _GIGANTIC = re.compile(r"(?:\^|\*\*)[\s{(]*\d{5}|\d{5}\s*[)}]*\s*!|!\s*!\s*!", re.ASCII)
+_COSTLY = re.compile(
+    r"(?:[7-9]|\d\d)\s*![)}\]\s]+!|![)}\]\s]+![)}\]\s]+!"  # factorials of large factorials
+    r"|binom\s*\{[^{}]*(?:\^|\d{5})"
+    r"|(?:eye|zeros|ones)\W{0,4}\d{4}"
+    r"|\\sqrt\s*\[\s*\d{4}"
+    # What latex2sympy reads in a time that doubles with each level or part.
+    r"|(?:\[\s*){5}|(?:\\[a-z]+\s*\(\s*){6}|(?:\\cup[^\\]*){8}",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ def is_safe(text: str) -> bool:
     """Whether a parser may see the text: linear checks, because what they refuse is what parsers choke on."""
     if not text or len(text) > LONGEST or not text.isprintable():
         return False
-    if _TOO_MANY_DIGITS.search(text) or _TOWER.search(text) or _GIGANTIC.search(text):
+    if _TOO_MANY_DIGITS.search(text) or _TOWER.search(text) or _GIGANTIC.search(text) or _COSTLY.search(text):
         return False
     depth = deepest = 0
     for character in text:

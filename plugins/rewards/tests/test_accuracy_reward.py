@@ -6,8 +6,9 @@ import pytest
 
 from ponder import Completion, Example, Rollout
 from ponder.rubric import Limits, NamedReward, Rubric
-from ponder_rewards import AccuracyConfig
+from ponder_rewards import AccuracyConfig, mathematics
 from ponder_rewards.accuracy import Accuracy
+from ponder_rewards.plain import is_safe
 
 accuracy = Accuracy(AccuracyConfig())
 
@@ -84,6 +85,45 @@ def test_a_right_answer_scores_one_however_it_is_written(answer: str, text: str)
 )
 def test_a_wrong_or_unreadable_answer_scores_zero(answer: str, text: str) -> None:
     assert score(answer, text) == 0.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(x+y+z+w)^{200}", "(1+x)^{9999}", r"\cos(\cos(\cos(\cos(\cos(x)))))", "x^{1000}", r"\frac{1}{(1+x)^{500}}"],
+)
+def test_a_formula_is_refuted_by_its_value_without_algebra(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mathematics.math_verify, "verify", lambda *_, **__: pytest.fail("algebra was asked"))
+
+    assert not mathematics.same("4", text)
+
+
+@pytest.mark.parametrize(
+    ("reference", "text"), [("4", "x+4-x"), ("x+1", r"\frac{x^2+x}{x}"), (r"\sin(2x)", r"2\sin x\cos x")]
+)
+def test_equal_values_are_left_to_algebra(reference: str, text: str) -> None:
+    assert mathematics.same(reference, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "((9!)!)!",
+        r"\binom{10^9}{5}",
+        r"\operatorname{eye}(100000)",
+        "[[[[[4]]]]]",
+        r"\sqrt[99999]{4}",
+        "(1,2)" + r"\cup(1,2)" * 9,
+    ],
+)
+def test_what_a_parser_chokes_on_is_refused_unread(text: str) -> None:
+    assert not is_safe(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["(3!)!", r"\binom{100}{50}", "[[1,2],[3,4]]", r"\sqrt[3]{4}", r"(1,2)\cup(3,4)", r"\sin(\cos(x))"]
+)
+def test_what_people_write_is_read(text: str) -> None:
+    assert is_safe(text)
 
 
 @pytest.mark.parametrize("answer", [None, "", "   ", "???", "(" * 100, "\x00", "x" * 100 + "=(" * 300])
