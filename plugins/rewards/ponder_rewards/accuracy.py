@@ -15,17 +15,23 @@ from ponder_rewards.plain import LONGEST, Number, bare, is_safe, is_words, numbe
 from ponder_rewards.polynomials import Polynomial, polynomial
 
 _LEAST_AGREEMENT = Fraction(1, 1000)
-_ANSWER = re.compile(
-    r"<answer>([^<>]{0,200})</answer>|\\boxed ?\{([^{}]{0,200}|[^{}]{0,99}\{[^{}]{0,99}\}[^{}]{0,99})\}"
+_INNERMOST = r"\{[^{}]{0,99}\}"
+_INNER = rf"\{{(?:[^{{}}]|{_INNERMOST}){{0,99}}\}}"
+_BOXED = rf"(?:[^{{}}]|\{{(?:[^{{}}]|{_INNER}){{0,99}}\}}){{0,200}}"
+_ANSWER = re.compile(rf"<answer>([^<>]{{0,200}})</answer>|\\boxed ?\{{({_BOXED})\}}")
+_BETWEEN = re.compile(
+    r"(?:[\s,;/&|$.]|\\[,;() ]|\\q?quad|\b(?:or|and)\b|[或和]|\bfor part \([a-z]\)|\\text ?\{[^{}]{0,24}\})*",
+    re.IGNORECASE,
 )
-_BETWEEN = re.compile(r"[\s,;/&|$.]*(?:\bor\b|\band\b|或)?[\s,;/&|$.]*", re.IGNORECASE)
+_FARTHEST = 60
+_MOST_PARTS = 32
 
 
 class Accuracy:
     """1.0 when the response's answer equals the example's, 0.0 when it does not (DeepSeek-R1, section 2.2.2).
 
-    The answer is what `ponder.text.extract_answer` finds; of one longer than 512 characters, its last line. Several different
-    ones side by side are no answer. Plain numbers, polynomials and words are compared here, everything else by math-verify;
+    The answer is what `ponder.text.extract_answer` finds; of one longer than 512 characters, its end. Several different ones
+    side by side are no answer, save to a problem with several: then they are one. Plain numbers, polynomials and words are compared here, everything else by math-verify;
     the verdicts are math-verify's, save for what `ponder_rewards.mathematics` lists. Abstains when the example has no answer,
     or one that cannot be read. An answer that is too long, too deep, or too large a number to be read safely is wrong.
     """
@@ -41,8 +47,10 @@ class Accuracy:
         reference = _reference(example.answer) if example.answer is not None else None
         if reference is None:
             return None
-        answer = extract_answer(completion.text)
-        return float(not _hedges(completion.text) and self._equal(reference, bare(_final(answer))))
+        together = _side_by_side(completion.text)
+        if together is not None:
+            return float(reference.has_parts and is_safe(together) and _same_mathematics(reference.text, together))
+        return float(self._equal(reference, bare(_final(extract_answer(completion.text)))))
 
     def _equal(self, reference: _Reference, answer: str) -> bool:
         if answer == reference.text:
@@ -82,11 +90,16 @@ class _Reference:
     polynomial: Polynomial | None
     is_words: bool
 
+    @property
+    def has_parts(self) -> bool:
+        """Whether it may be a collection: of numbers, of points, of solutions."""
+        return self.number is None and self.polynomial is None and not self.is_words
+
 
 @lru_cache(maxsize=4096)
 def _reference(answer: str) -> _Reference | None:
     """The example's answer as it is compared; None when it cannot be read."""
-    text = bare(answer)
+    text = bare(answer if len(answer) <= LONGEST else _final(extract_answer(answer)))
     if not text or len(text) > LONGEST:
         return None
     found = number(text)
@@ -103,19 +116,27 @@ def _constant(found: Number) -> Polynomial | None:
 
 
 def _final(answer: str) -> str:
-    return answer if len(answer) <= LONGEST else answer.rpartition("\n")[2]
+    """The answer, or the end of a long one: its last line, or as many of its last words as a verifier looks at."""
+    if len(answer) <= LONGEST:
+        return answer
+    last = answer.rpartition("\n")[2]
+    return last if len(last) <= LONGEST else last[-LONGEST:].partition(" ")[2]
 
 
-def _hedges(text: str) -> bool:
-    """Whether the last answer is one of several different ones that stand side by side: `\\boxed{1} or \\boxed{2}`."""
-    last = before = None
-    for found in _ANSWER.finditer(text):
-        last, before = found, last
-    if last is None or before is None:
-        return False
-    between = text[before.end() : last.start()]
-    same = bare(before[1] or before[2] or "") == bare(last[1] or last[2] or "")
-    return not same and len(between) <= 20 and _BETWEEN.fullmatch(between) is not None
+def _side_by_side(text: str) -> str | None:
+    """Several different answers that stand side by side, `\\boxed{1} or \\boxed{2}`, as they stand there; None when the last is alone."""
+    found = list(_ANSWER.finditer(text))[-_MOST_PARTS:]
+    if not found:
+        return None
+    first = last = found.pop()
+    while found and _belong_together(text[found[-1].end() : first.start()]):
+        first = found.pop()
+    parts = {bare(part[1] or part[2] or "") for part in _ANSWER.finditer(text, first.start(), last.end())}
+    return " ".join(text[first.start() : last.end()].split()) if len(parts) > 1 else None
+
+
+def _belong_together(between: str) -> bool:
+    return len(between) <= _FARTHEST and _BETWEEN.fullmatch(between) is not None
 
 
 def _readable(text: str) -> bool:

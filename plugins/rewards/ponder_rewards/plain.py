@@ -11,7 +11,8 @@ LONGEST = 512
 _DEEPEST = 32
 _MOST_DIGITS = 300
 
-_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)?(?:\.\d+)?", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"([+-]?(?:0|\d{4,})),(\d+)|([+-]?\d{1,3}),(\d\d)", re.ASCII)
 _QUOTIENT = re.compile(r"([+-]?)\\?[dt]?(?:frac)?\{?\s*([+-]?\d+)\s*(?:\}\{|/)\s*(\d+)\s*\}?", re.ASCII)
 _FRACTION = re.compile(r"[+-]?\\[dt]?frac\{\s*[+-]?\d+\s*\}\{\s*\d+\s*\}|[+-]?\d+\s*/\s*\d+", re.ASCII)
 _PERCENT = re.compile(r"\s*(?:\\?%|(?<![a-z])percent)$", re.IGNORECASE)
@@ -19,6 +20,7 @@ _WORDS = re.compile(r"[^\W\d_]+(?:[ '’-]+[^\W\d_]+)*")
 _OPTION = re.compile(r"\(?([A-Ja-j])\)?(?:[.:)](?:\s.*)?)?")
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed)\s?\{([^{}\\$]*)\}")
 _PRICE = re.compile(r"(?:\\?\$|[€£¥])\s?[\d.,]+", re.ASCII)
+_SPACED_COMMAS = (("{,}", ","), (",\\! ", ","), (",\\!", ","), ("{ , }", ","), (" {, }", ","))
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 
 _TOO_MANY_DIGITS = re.compile(rf"[0-9]{{{_MOST_DIGITS + 1}}}")
@@ -52,6 +54,8 @@ def bare(answer: str) -> str:
     if len(answer) > LONGEST:
         return answer
     text = " ".join(answer.split()).replace("\N{MINUS SIGN}", "-")
+    for written, meant in _SPACED_COMMAS:
+        text = text.replace(written, meant)
     while (inner := _unwrapped(text)) != text:
         text = inner
     return text
@@ -79,9 +83,11 @@ def number(text: str) -> Number | None:
         return None
     digits = _PERCENT.sub("", text)
     is_percent = digits != text
+    # Neither a list of two numbers nor thousands, as people write them.
+    digits = _DECIMAL_COMMA.sub(r"\1\3.\2\4", digits) if _DECIMAL_COMMA.fullmatch(digits) else digits
     try:
         if _NUMBER.fullmatch(digits):
-            return Number(Fraction(digits.replace(",", "")), "." in digits, is_percent)
+            return Number(Fraction(digits.replace(",", "").replace(" ", "")), "." in digits, is_percent)
         quotient = _QUOTIENT.fullmatch(digits) if _FRACTION.fullmatch(digits) else None
         if quotient:
             sign, numerator, denominator = quotient.groups()

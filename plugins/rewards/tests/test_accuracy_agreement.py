@@ -14,7 +14,7 @@ from ponder_rewards.polynomials import polynomial
 # fmt: off
 PAIRS: dict[str, list[str]] = {
     r"\frac{1}{2}": ["0.5", "1/2", r"\frac{2}{4}", r"\dfrac12", r"\tfrac{1}{2}", "50\\%", "0.50", "2", r"\frac{1}{3}", "-0.5"],
-    "1,234": ["1234", "1,234.0", "1234.5", "1.234", "1 234"],
+    "1,234": ["1234", "1,234.0", "1234.5", "1.234"],
     r"\{1,2,3\}": [r"\{3,2,1\}", "1,2,3", r"\{1,2\}", "3, 2, 1", "(1,2,3)", "1, 2 and 3", "1,2,3,4"],
     "(1,2)": ["(1,2)", "(1, 2)", "1,2", "(2,1)", "[1,2]", "(1.0,2.0)"],
     "[0,1)": ["[0, 1)", "(0,1)", "[0,1]", r"\left[0,1\right)", r"0 \le x < 1"],
@@ -76,6 +76,8 @@ DIFFERENCES = {
     ("7", "**7**"): (False, "emphasis only surrounds"),
     ("A", "A. Amsterdam"): (False, "an option's letter with what it stands for"),
     ("\\$12.50", "12.5"): (False, "a price is its number"),
+    ("1,234", "1 234"): (False, "thousands set apart, which it knows outside of formulas"),
+    ("1000.99", "1000,99"): (False, "a decimal comma, which it knows outside of formulas"),
 }
 
 accuracy = Accuracy(AccuracyConfig())

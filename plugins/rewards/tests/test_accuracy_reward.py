@@ -88,6 +88,39 @@ def test_a_wrong_or_unreadable_answer_scores_zero(answer: str, text: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("{1,2,3}", r"\boxed{1} and \boxed{2} and \boxed{3}"),
+        ("(2, 2), (6, 2)", r"\boxed{(2, 2)} \quad \text{and} \quad \boxed{(6, 2)}"),
+        ("k = 45, n = 2", r"So \boxed{k = 45} \quad \text{and} \quad \boxed{n = 2}"),
+        (r"\{\frac{1}{2}, 10^{\frac{1}{6}}\}", r"\boxed{\frac{1}{2}}, \boxed{10^{\frac{1}{6}}}"),
+    ],
+)
+def test_several_answers_side_by_side_are_the_answer_to_a_problem_with_several(answer: str, text: str) -> None:
+    assert score(answer, text) == 1.0
+    assert score(answer, text.replace("2", "7")) == 0.0
+
+
+@pytest.mark.parametrize("text", [r"\boxed{4} or \boxed{5}", r"\boxed{5} \quad \text{and} \quad \boxed{4}"])
+def test_several_answers_to_a_problem_with_one_are_none(text: str) -> None:
+    assert score("4", text) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("120", "We multiply. " * 60 + "Final Answer: The volume is 120. I hope it is correct."),
+        ("We add. " * 80 + r"So it is $\boxed{\frac{3}{4}}$.", r"\boxed{0.75}"),
+        ("14916", r"\boxed{14{,}916}"),
+        ("12000023", r"\boxed{12,\!000,\!023}"),
+        ("1000", "1 000"),
+    ],
+)
+def test_long_texts_and_large_numbers_are_read_as_people_write_them(answer: str, text: str) -> None:
+    assert score(answer, text) == 1.0
+
+
+@pytest.mark.parametrize(
     "text",
     ["(x+y+z+w)^{200}", "(1+x)^{9999}", r"\cos(\cos(\cos(\cos(\cos(x)))))", "x^{1000}", r"\frac{1}{(1+x)^{500}}"],
 )
