@@ -13,6 +13,7 @@ from ponder.kept_replies import KeptReplies
 
 GIVE_UP_AFTER: Final = 16
 """Questions in a row without an answer, after which no more are asked."""
+KEPT: Final = "replies so far are kept, and the same command continues"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def ask_all(
     if refusal is not None:
         raise refusal
     if problems and (len(problems) == len(open_) or asking.failed_in_a_row >= GIVE_UP_AFTER):
-        raise StageError(f"{endpoint.whose} left {len(problems)} of {len(open_)} questions open: {problems[0]}")
+        raise StageError(f"{endpoint.whose} left {len(problems)} of {len(open_)} questions open: {problems[0]}; {KEPT}")
     answered = {
         question.key: outcome for question, outcome in zip(open_, outcomes, strict=True) if isinstance(outcome, Reply)
     }

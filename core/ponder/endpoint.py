@@ -24,6 +24,7 @@ _LONGEST_WISHED_PAUSE: Final = 600.0
 _TEMPORARY: Final = frozenset({408, 409, 425, 429, *range(500, 600)})
 _NOT_ALLOWED: Final = frozenset({401, 403})
 _CHARACTERS_A_TOKEN: Final = 4
+_SHOWN: Final = 80
 
 
 class UnansweredError(Exception):
@@ -75,6 +76,8 @@ class Budget:
     """Tokens left; None for any number."""
     requests: int = 0
     """Requests so far, retries included."""
+    used: int = 0
+    """Tokens so far."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, tokens: int) -> None:
@@ -92,6 +95,7 @@ class Budget:
         """Put back what was set aside and not used, or take what was used beyond."""
         with self._lock:
             self.tokens = None if self.tokens is None else self.tokens + taken - used
+            self.used += used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +141,7 @@ class Endpoint:
                 with error:
                     problem, asked = f"status {error.code}: {self._shown(error)}", _wished_pause(error.headers)
                 if error.code not in _TEMPORARY:
-                    raise StageError(self._refusal(error.code, problem)) from None
+                    raise StageError(self._refusal(error.code, problem, question)) from None
             except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
                 problem = self._hidden(f"{type(error).__name__}: {error}")
             finally:
@@ -154,8 +158,8 @@ class Endpoint:
         with _OPENER.open(request, timeout=self.timeout) as response:
             return _read_reply(json.loads(_read(response, deadline)), question.length)
 
-    def _refusal(self, code: int, problem: str) -> str:
-        advice = ""
+    def _refusal(self, code: int, problem: str, question: Question) -> str:
+        advice = f"; the question begins {question.messages[-1]['content'][:_SHOWN]!r}" if question.messages else ""
         if code in _NOT_ALLOWED:
             variable = self.key_variable
             advice = (

@@ -1,4 +1,4 @@
-"""Samplers `generate`, on transformers' own generation, and `fast`, an in-process decoder that shares prefills."""
+"""Samplers `generate`, on transformers' own generation, `fast`, an in-process decoder, and `openai`, a model behind an endpoint."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ponder import Component, Sampler, hookimpl, lazy
+from ponder_sampling.openai_options import OpenaiConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ class FastConfig(SamplingConfig):
 
 @hookimpl
 def ponder_samplers() -> Iterator[Component[Sampler]]:
-    """Offer `generate` and `fast`."""
+    """Offer `generate`, `fast` and `openai`."""
     yield Component("generate", GenerateConfig, lazy("ponder_sampling.generate:GenerateSampler"))
     yield Component("fast", FastConfig, lazy("ponder_sampling.fast:FastSampler"))
+    yield Component("openai", OpenaiConfig, lazy("ponder_sampling.openai:OpenaiSampler"))
