@@ -21,7 +21,7 @@ from ponder.types import Message
 _LARGEST_REPLY: Final = 1 << 22
 _LONGEST_PAUSE: Final = 60.0
 _LONGEST_WISHED_PAUSE: Final = 600.0
-_TEMPORARY: Final = frozenset({408, 409, 425, 429, *range(500, 600)})
+_TEMPORARY: Final = frozenset({408, 409, 429, *range(500, 600)})
 _NOT_ALLOWED: Final = frozenset({401, 403})
 _CHARACTERS_A_TOKEN: Final = 4
 _SHOWN: Final = 80
