@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ponder.doctor.examination import examine
 from ponder.errors import StageError
 from ponder.plugins import load_registry
 from ponder.problems import RecipeError
@@ -150,3 +151,19 @@ def test_a_stage_that_trains_on_its_policys_words_refuses_a_teacher(server: Stub
         match=r"stages.reason: learns from what its policy says, and sampler 'teacher' \(openai\) asks another model",
     ):
         load_recipe(path, (), load_registry())
+
+
+def test_the_doctor_asks_whether_the_teacher_is_there_and_nothing_that_needs_a_policy(
+    server: StubEndpoint, tmp_path: Path
+) -> None:
+    path, registry = write(tmp_path, server), load_registry()
+    recipe = load_recipe(path, (), registry)
+
+    def findings() -> dict[str, str]:
+        found = examine(recipe, registry, {}, print, ("traces", "taught"))
+        return {diagnosis.check: f"{diagnosis.finding.severity} {diagnosis.finding.text}" for diagnosis in found}
+
+    server.models = ["big"]
+    assert findings() == {"contamination": "fine ", "endpoint": "fine "}
+    server.models = ["bigger"]
+    assert "does not serve the model 'big'; did you mean 'bigger'?" in findings()["endpoint"]

@@ -15,7 +15,7 @@ from email.message import Message as Headers
 from email.utils import parsedate_to_datetime
 from typing import IO, Any, Final
 
-from ponder.errors import StageError
+from ponder.errors import InputError, StageError
 from ponder.types import Message
 
 _LARGEST_REPLY: Final = 1 << 22
@@ -178,6 +178,31 @@ class Endpoint:
     def _hidden(self, text: str) -> str:
         """The text without the key, should the endpoint repeat it."""
         return text.replace(self.key, "***") if self.key else text
+
+
+def served_models(url: str, key: str, timeout: float = 10.0) -> list[str]:
+    """The names of the models that an endpoint says it serves; none where it does not say.
+
+    Raises:
+        InputError: nobody answers there, or it wants another key.
+    """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(f"{url.rstrip('/')}/models", headers=headers)
+    try:
+        with _OPENER.open(request, timeout=timeout) as response:
+            listed = json.loads(_read(response, time.monotonic() + timeout))
+        return [str(model["id"]) for model in listed["data"]]
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in _NOT_ALLOWED:
+            raise InputError(
+                f"the endpoint {url} refuses the key that it is given, or wants one: status {error.code}"
+            ) from None
+        return []
+    except (OSError, http.client.HTTPException) as error:
+        raise InputError(f"the endpoint {url} does not answer: {error}; is the server up, and the url right?") from None
+    except (ValueError, LookupError, TypeError):
+        return []
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from ponder.asking import Answers, ask_all
-from ponder.endpoint import Budget, Endpoint, Question, Reply, UnansweredError
+from ponder.endpoint import Budget, Endpoint, Question, Reply, UnansweredError, served_models
 from ponder.endpoint_options import EndpointOptions
-from ponder.errors import StageError
+from ponder.errors import InputError, StageError
 from ponder.kept_replies import KeptReplies, cache_directory
 from ponder.testing.endpoints import StubEndpoint, completion
+
+KEY = "sk-very-secret-0123456789"
 
 
 @pytest.fixture
@@ -139,3 +141,21 @@ def test_the_cache_is_where_the_option_says_or_in_the_users_own(monkeypatch: pyt
 def test_further_fields_replace_and_null_takes_out() -> None:
     options = EndpointOptions(model="m", request={"max_tokens": None, "max_completion_tokens": 5})
     assert options.body(max_tokens=9) == {"model": "m", "max_completion_tokens": 5}
+
+
+def test_the_models_that_an_endpoint_serves_are_listed(server: StubEndpoint) -> None:
+    server.models = ["small", "large"]
+    assert served_models(server.url, "key") == ["small", "large"]
+
+
+def test_an_endpoint_that_lists_no_models_is_taken_at_its_word(server: StubEndpoint) -> None:
+    server.models_status = 404
+    assert served_models(server.url, "") == []
+
+
+def test_an_endpoint_that_refuses_or_is_not_there_is_said(server: StubEndpoint) -> None:
+    server.models_status = 401
+    with pytest.raises(InputError, match="refuses the key that it is given, or wants one: status 401"):
+        served_models(server.url, KEY)
+    with pytest.raises(InputError, match=r"http://127.0.0.1:9/v1 does not answer: .*refused.*; is the server up"):
+        served_models("http://127.0.0.1:9/v1", KEY)

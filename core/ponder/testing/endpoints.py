@@ -24,6 +24,8 @@ class StubEndpoint(ThreadingHTTPServer):
         self.answer: Callable[[int, Any], Answer] = answer
         self.asked: list[tuple[Body, Mapping[str, str]]] = []
         """The body and the headers of each request."""
+        self.models = ["default"]
+        self.models_status = 200
         self._lock = threading.Lock()
 
     @property
@@ -73,6 +75,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_GET(self) -> None:
+        """Tell which models there are."""
+        content = json.dumps({"data": [{"id": name} for name in self.server.models]}).encode()
+        self.send_response(self.server.models_status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
