@@ -13,6 +13,7 @@ from ponder.errors import InputError
 from ponder.lineage import late_stages, learnt_measures
 from ponder.offers import HOOKS
 from ponder.options import check_options
+from ponder.own_models import policies_amiss
 from ponder.plugins import Registry
 from ponder.problems import Problems
 from ponder.references import References, Scope
@@ -46,6 +47,7 @@ class Assembly:
         if not self._problems.found:
             self._refuse_stages(late_stages(self._entries))
             self._refuse_stages(learnt_measures(self._entries))
+            self._refuse_stages(policies_amiss(self._entries))
         return self._entries
 
     def add(self, kind: Kind, name: str, node: Node, path: str) -> Entry | None:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 from ponder.components import Kind
 from ponder.describe import nested_dataclass
 from ponder.entries import SECTIONS
+from ponder.own_models import has_own_model, is_policy_to_draw_from, takes_own_models
 from ponder.plugins import Registry
 from ponder.problems import RecipeError
 
@@ -117,11 +118,19 @@ class _Draft:
                 return self.add("stage", str(value["type"]))
             return value
         if kind is not None:
-            if option.metadata["default"] is not MISSING:
+            if option.metadata["default"] is not MISSING and not self._draws_from(option):
                 return MISSING
             return [self._referred(kind)] if many else self._referred(kind)
         is_required = option.default is MISSING and option.default_factory is MISSING
         return _placeholder(option.name, hint) if is_required else MISSING
+
+    def _draws_from(self, option: dataclasses.Field[Any]) -> bool:
+        """Whether the option names a policy to draw from, and no sampler of the example has a model of its own."""
+        samplers = [str(options["type"]) for options in self.sections["sampler"].values()]
+        return is_policy_to_draw_from(option) and not any(map(self._has_own_model, samplers))
+
+    def _has_own_model(self, sampler: str) -> bool:
+        return has_own_model(self.registry.find("sampler", sampler).config)
 
     def _referred(self, kind: Kind) -> str:
         """An entry of this kind that is there, or a new one of the installed component that needs least."""
@@ -155,12 +164,14 @@ class _Draft:
 
     def stage_that_uses(self, kind: Kind) -> str | None:
         """The installed stage that takes such a component and needs least besides; for a tracker, any stage."""
+        is_teacher = kind == "sampler" and self._has_own_model(str(self.sections[kind][self.first(kind)]["type"]))
         found = [
             (self._needs("stage", name) + len(references), len(references), name)
             for name in self.registry.names("stage")
             if self._is_single("stage", name)
             for references in [_references(self.registry.find("stage", name).config)]
             if kind == "tracker" or kind in references
+            if not is_teacher or takes_own_models(self.registry.find("stage", name).config)
         ]
         return min(found)[2] if found else None
 

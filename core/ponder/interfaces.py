@@ -75,6 +75,10 @@ class Sampler(Protocol):
     completion for the same seed, and that returns that completion; `ponder chat` shows them as they come. May have a method
     `statistics()`: numbers by name about what was drawn since it was last called, such as the share of guessed tokens that were
     right; stages log them beside their speed.
+
+    A sampler that asks a model of its own, such as a teacher behind an endpoint, says so in its options, `own_model: ClassVar[bool] =
+    True`. Only stages that can do without a policy take it; they give it None for the policy. It has an attribute `source`: a
+    mapping, without secrets, that says whose completions these are, and goes into the provenance of each row.
     """
 
     def sample(self, policy: Policy, examples: Sequence[Example], n: int, seed: int) -> Sequence[Sequence[Completion]]:

@@ -75,6 +75,7 @@ def _encode_rollout(rollout: Rollout, example: int) -> JsonObject:
         "policy_version": completion.policy_version,
         **({"routing": _encode_routing(completion.routing)} if completion.routing else {}),
         **({"kept": _encode_kept(completion.kept)} if completion.kept else {}),
+        **({} if completion.token_count is None else {"token_count": completion.token_count}),
     }
 
 
@@ -108,6 +109,7 @@ def _decode_rollout(value: JsonObject, examples: Sequence[Example]) -> Rollout:
         value["policy_version"],
         _decode_routing(value["routing"]) if "routing" in value else None,
         _decode_kept(value["kept"]) if "kept" in value else None,
+        value.get("token_count"),
     )
     return Rollout(examples[value["example"]], completion, value["group"])
 

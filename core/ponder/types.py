@@ -66,7 +66,7 @@ class Completion:
     `text` includes what the chat template put into the assistant's mouth (a prefilled `<think>`); `token_ids` and `logprobs`
     cover the generated tokens alone, the end-of-sequence token included when `finish_reason` is "stop". `logprobs` are in
     nats, of the untruncated policy at the sampling temperature. `routing` and `kept` are there when the sampler was to record them
-    and there was something to record.
+    and there was something to record. Where a server tells the text alone, `token_count` is what it says of its length.
     """
 
     text: str
@@ -76,6 +76,12 @@ class Completion:
     policy_version: int = 0
     routing: Routing | None = None
     kept: KeptTokens | None = None
+    token_count: int | None = None
+
+    @property
+    def length(self) -> int:
+        """How many tokens it has; 0 where nobody knows."""
+        return len(self.token_ids) or self.token_count or 0
 
 
 @dataclass(frozen=True, slots=True)

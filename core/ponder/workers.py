@@ -316,6 +316,7 @@ def _plain(completion: Completion) -> Completion:
         tuple(float(logprob) for logprob in completion.logprobs),
         completion.finish_reason,
         completion.policy_version,
+        token_count=completion.token_count,
     )
 
 

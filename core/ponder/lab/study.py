@@ -180,7 +180,7 @@ def suspects(saved: Sequence[Saved], totals: Sequence[float | None]) -> list[Sus
 
 
 def _tokens(row: Saved) -> float | None:
-    return float(len(row.rollout.completion.token_ids)) or None
+    return float(row.rollout.completion.length) or None
 
 
 def _consistency(row: Saved) -> float | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from ponder.components import Kind
+from ponder.own_models import has_own_model
 from ponder.plugins import Offer, Registry
 from ponder.testing.component import ComponentSuite
 from ponder.testing.outcome import described, unchecked
@@ -83,6 +84,13 @@ def _suite(registry: Registry, offer: Offer) -> type[ComponentSuite]:
         def given_options(self) -> Any:
             _refuse_what_is_missing(offer.component.config)
             return super().given_options()
+
+        def build(self, **changes: object) -> Any:
+            if offer.kind == "sampler" and has_own_model(offer.component.config):
+                unchecked(
+                    "it asks a model of its own: test it with a suite that has one, such as `ponder.testing.endpoints`"
+                )
+            return super().build(**changes)
 
     return Checked
 

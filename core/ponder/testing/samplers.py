@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from ponder.own_models import has_own_model
 from ponder.testing.component import ComponentSuite
 from ponder.testing.outcome import brief, described, require, unchecked
 from ponder.types import Completion, Example
@@ -58,7 +59,7 @@ class SamplerSuite(ComponentSuite):
         self._require_same(self.drawn(), self.sample(self.examples, self.n), "the same seed")
 
     def test_a_new_sampler_gives_the_same_completions(self) -> None:
-        again = _sampled(self.build(), self.policy(), self.examples, self.n, _SEED)
+        again = _sampled(self.build(), self._asked(), self.examples, self.n, _SEED)
         self._require_same(self.drawn(), again, "a sampler that was built again")
 
     def test_the_global_random_state_does_not_matter(self) -> None:
@@ -72,19 +73,18 @@ class SamplerSuite(ComponentSuite):
 
     def test_another_seed_gives_other_completions(self) -> None:
         self._refuse_greedy()
-        other = _sampled(self.build(), self.policy(), self.examples, self.n, _SEED + 1)
-        require(
-            _token_ids(other) != _token_ids(self.drawn()), "another seed gives the same completions; draw with `seed`"
-        )
+        other = _sampled(self.build(), self._asked(), self.examples, self.n, _SEED + 1)
+        require(_said(other) != _said(self.drawn()), "another seed gives the same completions; draw with `seed`")
 
     def test_the_completions_of_one_prompt_are_drawn_independently(self) -> None:
         self._refuse_greedy()
         require(
-            all(len({tuple(completion.token_ids) for completion in group}) > 1 for group in self.drawn()),
+            all(len(set(_said([group]))) > 1 for group in self.drawn()),
             "all completions of a prompt are the same; draw each with a random number of its own",
         )
 
     def test_a_completion_has_a_log_probability_for_each_token(self) -> None:
+        self._refuse_own_model()
         for completion in _all(self.drawn()):
             require(
                 len(completion.token_ids) == len(completion.logprobs) > 0,
@@ -94,6 +94,7 @@ class SamplerSuite(ComponentSuite):
             require(max(completion.logprobs) <= 1e-6, f"a log-probability is {max(completion.logprobs)}, above 0")
 
     def test_log_probabilities_are_the_policys_own_at_the_temperature(self) -> None:
+        self._refuse_own_model()
         from ponder.testing.hf_checks import largest_difference
 
         sampler, policy = self.sampler(), self.policy()
@@ -109,6 +110,7 @@ class SamplerSuite(ComponentSuite):
                 )
 
     def test_the_text_is_that_of_the_tokens(self) -> None:
+        self._refuse_own_model()
         from ponder.testing.hf_checks import expected_text
 
         policy = self.policy()
@@ -122,6 +124,7 @@ class SamplerSuite(ComponentSuite):
                 )
 
     def test_the_finish_reason_says_whether_the_policy_ended(self) -> None:
+        self._refuse_own_model()
         end = self.policy().tokenizer.eos_token_id
         for completion in _all(self.drawn()):
             expected = "stop" if completion.token_ids and completion.token_ids[-1] == end else "length"
@@ -135,13 +138,14 @@ class SamplerSuite(ComponentSuite):
     def test_the_length_limit_is_kept(self) -> None:
         if "max_new_tokens" not in self._option_names():
             unchecked("it has no option max_new_tokens")
-        groups = _sampled(self.build(max_new_tokens=2), self.policy(), self.examples, self.n, _SEED)
-        longest = max(len(completion.token_ids) for completion in _all(groups))
+        groups = _sampled(self.build(max_new_tokens=2), self._asked(), self.examples, self.n, _SEED)
+        longest = max(completion.length for completion in _all(groups))
         require(
             longest <= 2, f"with max_new_tokens=2 a completion has {longest} tokens, the end-of-sequence token included"
         )
 
     def test_a_completion_carries_the_version_of_the_policy(self) -> None:
+        self._refuse_own_model()
         from ponder.testing.hf_checks import changed
 
         policy = self.policy()
@@ -153,6 +157,7 @@ class SamplerSuite(ComponentSuite):
             )
 
     def test_a_policy_that_has_learnt_is_noticed(self) -> None:
+        self._refuse_own_model()
         from ponder.testing.hf_checks import largest_difference, nudged
 
         sampler, policy = self.build(), self.policy()
@@ -168,6 +173,7 @@ class SamplerSuite(ComponentSuite):
         )
 
     def test_the_policy_is_left_as_it_was(self) -> None:
+        self._refuse_own_model()
         from ponder.testing.hf_checks import state_of
 
         policy = self.policy()
@@ -200,6 +206,20 @@ class SamplerSuite(ComponentSuite):
             f"the pieces say {brief(''.join(pieces))}, and `sample` {brief(expected.text)}",
         )
 
+    def test_a_model_of_its_own_is_named(self) -> None:
+        if not self.has_own_model():
+            unchecked("it draws from the policy")
+        source = getattr(self.sampler(), "source", None)
+        require(
+            isinstance(source, Mapping) and source and all(isinstance(value, str) for value in source.values()),
+            f"its attribute `source` is {brief(source)}; let it be a mapping of texts, without secrets, that says whose completions "
+            "these are",
+        )
+
+    def has_own_model(self) -> bool:
+        """Whether it asks a model of its own, and does without a policy."""
+        return has_own_model(self.component().config)
+
     def policy(self) -> Policy:
         """The policy that is sampled, a small one made in code; replace it where a sampler needs another."""
         from ponder.testing.hf_stand_ins import StandInPolicy
@@ -212,7 +232,7 @@ class SamplerSuite(ComponentSuite):
 
     def sample(self, examples: Sequence[Example], n: int) -> Groups:
         """Completions with the seed that all checks use."""
-        return _sampled(self.sampler(), self.policy(), examples, n, _SEED)
+        return _sampled(self.sampler(), self._asked(), examples, n, _SEED)
 
     def drawn(self) -> Groups:
         """What most checks look at."""
@@ -224,8 +244,16 @@ class SamplerSuite(ComponentSuite):
             changes = {"max_new_tokens": _LIMIT, **changes}
         return super().build(**changes)
 
+    def _asked(self) -> Policy | None:
+        """What the sampler is given to ask: the policy, or nothing where it has a model of its own."""
+        return None if self.has_own_model() else self.policy()
+
     def _option_names(self) -> set[str]:
         return {field.name for field in dataclasses.fields(self.component().config)}
+
+    def _refuse_own_model(self) -> None:
+        if self.has_own_model():
+            unchecked("it asks a model of its own, and tells the text alone")
 
     def _refuse_greedy(self) -> None:
         if not self.is_random or getattr(self.sampler(), "temperature", 1.0) == 0:
@@ -240,7 +268,7 @@ class SamplerSuite(ComponentSuite):
             )
 
 
-def _sampled(sampler: Any, policy: Policy, examples: Sequence[Example], n: int, seed: int) -> Groups:
+def _sampled(sampler: Any, policy: Policy | None, examples: Sequence[Example], n: int, seed: int) -> Groups:
     try:
         groups: Groups = sampler.sample(policy, examples, n, seed)
     except Exception as error:
@@ -252,5 +280,5 @@ def _all(groups: Groups) -> list[Completion]:
     return [completion for group in groups for completion in group]
 
 
-def _token_ids(groups: Groups) -> list[list[int]]:
-    return [list(completion.token_ids) for completion in _all(groups)]
+def _said(groups: Groups) -> list[tuple[str, tuple[int, ...]]]:
+    return [(completion.text, tuple(completion.token_ids)) for completion in _all(groups)]

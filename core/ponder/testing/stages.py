@@ -21,6 +21,7 @@ from ponder.context import FinishedStage
 from ponder.durable import damage
 from ponder.entries import SECTIONS
 from ponder.errors import PonderError
+from ponder.own_models import is_policy_to_draw_from
 from ponder.plugins import Registry
 from ponder.testing import stand_ins
 from ponder.testing.component import ComponentSuite
@@ -227,7 +228,8 @@ class StageSuite(ComponentSuite):
         sections: dict[str, dict[str, object]] = {}
         for option in dataclasses.fields(self.component().config):
             kind, default = option.metadata.get("ref"), option.metadata.get("default")
-            if kind is None or option.name in options or default is None or default == EARLIER:
+            left_out = default is None and not is_policy_to_draw_from(option)
+            if kind is None or option.name in options or left_out or default == EARLIER:
                 continue
             if kind not in ("policy", "task", "reward", "sampler"):
                 if default is dataclasses.MISSING:

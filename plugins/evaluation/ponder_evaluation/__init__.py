@@ -24,8 +24,8 @@ class EvaluateConfig:
 
     example: ClassVar[Mapping[str, object]] = {"samples": 4}
 
-    policy: str = ref("policy")
-    """The policy to evaluate, or the stage that made it."""
+    policy: str | None = ref("policy", default=None)
+    """The policy to evaluate, or the stage that made it; left out when the sampler has a model of its own, such as `openai`."""
     task: str = ref("task")
     """The problems: nothing may be trained on them. Each needs an answer if the first reward compares with one."""
     rewards: list[str] = refs("reward", default=["accuracy"])

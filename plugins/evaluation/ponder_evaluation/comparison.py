@@ -102,7 +102,7 @@ def read_evaluation(name: str, record: Mapping[str, Any]) -> Evaluation | None:
     for row in rows:
         by_key.setdefault(row["key"], []).append(_measured(row))
     problems = {key: _together(found) for key, found in by_key.items()}
-    subject, task = str(options.get("policy", name)), str(options.get("task", ""))
+    subject, task = str(options.get("policy") or name), str(options.get("task", ""))
     return Evaluation(name, subject, task, int(rows[0]["samples"]), problems, record.get("metrics", {}))
 
 

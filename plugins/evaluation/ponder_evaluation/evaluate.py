@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ponder import Example, Policy, Rollout, Sampler, StageResult
 from ponder.errors import InputError, StageError
@@ -45,7 +45,9 @@ class EvaluateStage:
         rubric = context.rubric(config.rewards)
         rubric.check(examples, config.task)
         refuse_unanswered(context.name, config.task, examples, rubric)
-        contamination = find_contamination(context, config.policy, examples)
+        contamination = (
+            Contamination() if config.policy is None else find_contamination(context, config.policy, examples)
+        )
         self._warn(context, contamination, len(examples))
         questioner = _Questioner(context, config, rubric, _presentation(context, config))
         rollouts, scores = self._ask(context, questioner, examples)
@@ -56,7 +58,7 @@ class EvaluateStage:
             **group_metrics(by_group),
             **_reward_metrics(rubric, scores),
             "contaminated": float(len(contamination.problems)),
-            "flops": questioner.flops(examples, sum(len(rollout.completion.token_ids) for rollout in rollouts)),
+            **questioner.flops(examples, sum(rollout.completion.length for rollout in rollouts)),
         }
         record = {
             "options": asdict(config),
@@ -78,7 +80,7 @@ class EvaluateStage:
         return examples
 
     def _warn(self, context: StageContext, found: Contamination, count: int) -> None:
-        for line in warnings(found, count, self._config.task, self._config.policy):
+        for line in warnings(found, count, self._config.task, self._config.policy or self._config.sampler):
             context.say(f"{context.name}: {line}")
 
     def _ask(
@@ -88,7 +90,7 @@ class EvaluateStage:
         starts = range(0, len(examples), size)
         rollouts: list[Rollout] = []
         scores: list[Score] = []
-        for index in context.steps(len(starts), description=f"evaluate {self._config.policy}"):
+        for index in context.steps(len(starts), description=f"evaluate {self._config.policy or self._config.sampler}"):
             asked, scored = questioner.ask(index, starts[index], examples[starts[index] : starts[index] + size])
             rollouts += asked
             scores += scored
@@ -118,7 +120,7 @@ class _Questioner:
     ) -> None:
         self._context = context
         self._samples = config.samples
-        self._policy: Policy = context.policy(config.policy)
+        self._policy = None if config.policy is None else context.policy(config.policy)
         self._sampler: Sampler = context.sampler(config.sampler)
         self._rubric = rubric
         self._present = present
@@ -134,19 +136,23 @@ class _Questioner:
         rollouts = self._sample(index, first, examples)
         scores = self._rubric.score(rollouts)
         self._journal.append(key, encode_rollouts(rollouts, scores))
-        tokens = sum(len(rollout.completion.token_ids) for rollout in rollouts)
+        tokens = sum(rollout.completion.length for rollout in rollouts)
         speed = {"tokens_per_second": tokens / (time.perf_counter() - started)}
         self._context.timing({**speed, **sampler_statistics(self._sampler)}, index)
         return rollouts, scores
 
-    def flops(self, examples: Sequence[Example], generated: int) -> float:
-        """What it cost to read all questions and to generate so many tokens."""
-        return sampling_flops(self._policy, (self._present(example).prompt for example in examples), generated)
+    def flops(self, examples: Sequence[Example], generated: int) -> dict[str, float]:
+        """What it cost to read all questions and to generate so many tokens; nothing for a model that is not ours."""
+        if self._policy is None:
+            return {}
+        prompts = (self._present(example).prompt for example in examples)
+        return {"flops": sampling_flops(self._policy, prompts, generated)}
 
     def _sample(self, index: int, first: int, examples: Sequence[Example]) -> list[Rollout]:
         seed = derive_seed(self._context.seed, "chunk", index)
+        # Without a policy there is only a sampler that does without one: recipes with another are refused.
         drawn = self._sampler.sample(
-            self._policy, [self._present(example) for example in examples], self._samples, seed
+            cast("Policy", self._policy), [self._present(example) for example in examples], self._samples, seed
         )
         if len(drawn) != len(examples) or any(len(completions) != self._samples for completions in drawn):
             raise StageError(

@@ -108,7 +108,7 @@ def make_sample(rollout: Rollout, score: Score, judge: str, yardstick: Yardstick
         scored=verdict is not None,
         scores=dict(score.parts),
         reward=score.total,
-        length=len(completion.token_ids),
+        length=completion.length,
         truncated=is_truncated,
         formatted=is_formatted,
         language=language_share(text, resolve_language(yardstick.language, example)),

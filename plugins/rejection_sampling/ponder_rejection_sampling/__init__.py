@@ -36,8 +36,8 @@ class RejectionSamplingConfig:
 
     example: ClassVar[Mapping[str, object]] = {"filters": ["repetition", "duplicates"]}
 
-    policy: str = ref("policy")
-    """The policy to sample, or the stage that made it."""
+    policy: str | None = ref("policy", default=None)
+    """The policy to sample, or the stage that made it; left out when the sampler has a model of its own, such as `openai`."""
     task: str = ref("task")
     """The prompts."""
     rewards: list[str] = refs("reward", default=["accuracy"])

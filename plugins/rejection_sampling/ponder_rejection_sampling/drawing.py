@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ponder import Completion, Example, Policy, Rollout, Sampler
 from ponder.errors import PonderError, StageError
@@ -54,11 +54,13 @@ class Chunk:
 class Drawer:
     """Puts prompts to the policy and the completions to the rewards, each chunk once."""
 
-    def __init__(self, context: StageContext, config: RejectionSamplingConfig, rubric: Rubric, policy: Policy) -> None:
+    def __init__(
+        self, context: StageContext, config: RejectionSamplingConfig, rubric: Rubric, policy: Policy | None
+    ) -> None:
         self._context = context
         self._config = config
         self._policy = policy
-        self._sampler: Sampler = context.sampler(config.sampler)
+        self.sampler: Sampler = context.sampler(config.sampler)
         self._rubric = rubric
         self._journal = context.journal()
 
@@ -72,7 +74,7 @@ class Drawer:
         chunk = self._drawn(index, first, examples)
         self._journal.append(key, asdict(chunk))
         speed = {"tokens_per_second": chunk.tokens / (time.perf_counter() - started)}
-        self._context.timing({**speed, **sampler_statistics(self._sampler)}, index)
+        self._context.timing({**speed, **sampler_statistics(self.sampler)}, index)
         return chunk
 
     def _drawn(self, index: int, first: int, examples: Sequence[Example]) -> Chunk:
@@ -84,13 +86,20 @@ class Drawer:
             for completion in completions[offset]
         ]
         scored = map(_drawn_one, rollouts, self._rubric.score(rollouts))
-        read = sum(len(encode_prompt(self._policy.tokenizer, example.prompt)) for example in examples)
-        return Chunk(seed, read, [[next(scored) for _ in row] for row in completions])
+        return Chunk(seed, self._read(examples), [[next(scored) for _ in row] for row in completions])
+
+    def _read(self, examples: Sequence[Example]) -> int:
+        """Tokens of the prompts; 0 for a model that is not ours."""
+        policy = self._policy
+        return (
+            0 if policy is None else sum(len(encode_prompt(policy.tokenizer, example.prompt)) for example in examples)
+        )
 
     def _sample(self, first: int, examples: Sequence[Example], seed: int) -> Sequence[Sequence[Completion]]:
         count = self._config.per_prompt
         try:
-            completions = self._sampler.sample(self._policy, examples, count, seed)
+            # Without a policy there is only a sampler that does without one: recipes with another are refused.
+            completions = self.sampler.sample(cast("Policy", self._policy), examples, count, seed)
         except PonderError:
             raise
         except Exception as error:
@@ -115,7 +124,7 @@ def _drawn_one(rollout: Rollout, score: Score) -> Drawn:
     completion = rollout.completion
     return Drawn(
         text=with_prefill(rollout.example, completion.text).strip(),
-        tokens=len(completion.token_ids),
+        tokens=completion.length,
         finished=completion.finish_reason == "stop",
         scores=dict(score.parts),
     )

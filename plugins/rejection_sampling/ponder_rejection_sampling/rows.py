@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from ponder import Example
+from ponder import Example, Sampler
 from ponder.errors import InputError
 from ponder.text import question_language
 
 if TYPE_CHECKING:
     from ponder.context import StageContext
+    from ponder_rejection_sampling import RejectionSamplingConfig
     from ponder_rejection_sampling.candidates import Candidate
 
 Row: TypeAlias = dict[str, Any]
@@ -21,20 +21,19 @@ Row: TypeAlias = dict[str, Any]
 _OWN_COLUMNS: Final = ("prompt", "answer", "response", "provenance")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where completions come from: the policy's name, and the fingerprint of the stage that made it, if a stage did."""
-
-    policy: str
-    fingerprint: str | None
+Source: TypeAlias = Mapping[str, str | None]
+"""Where completions come from: the policy's name, and the fingerprint of the stage that made it, if a stage did; or the name of a
+sampler with a model of its own, and what it says of that."""
 
 
-def source_of(context: StageContext, policy: str) -> Source:
-    """The policy of this name: what an earlier stage made, or a policy as it begins."""
+def source_of(context: StageContext, config: RejectionSamplingConfig, sampler: Sampler) -> Source:
+    """The policy: what an earlier stage made, or a policy as it begins; or else the sampler's own model."""
+    if config.policy is None:
+        return {"sampler": config.sampler, **getattr(sampler, "source", {})}
     try:
-        return Source(policy, context.stage(policy).fingerprint)
+        return {"policy": config.policy, "fingerprint": context.stage(config.policy).fingerprint}
     except InputError:
-        return Source(policy, None)
+        return {"policy": config.policy, "fingerprint": None}
 
 
 def kept_row(candidate: Candidate, source: Source, seed: int) -> Row:
@@ -47,8 +46,7 @@ def kept_row(candidate: Candidate, source: Source, seed: int) -> Row:
         **_metadata(example),
         "language": question_language(example),
         "provenance": {
-            "policy": source.policy,
-            "fingerprint": source.fingerprint,
+            **source,
             "prompt_id": prompt_id(example),
             "sample": candidate.sample,
             "seed": seed,

@@ -40,15 +40,18 @@ class RejectionSampling:
         appended = appended_rows(context, config.also)
         examples = _examples(context, config)
         rubric = _rubric(context, config, examples)
-        policy = context.policy(config.policy)
-        selection = Selection(config, rubric.names, source_of(context, config.policy))
+        policy = None if config.policy is None else context.policy(config.policy)
+        drawer = Drawer(context, config, rubric, policy)
+        selection = Selection(config, rubric.names, source_of(context, config, drawer.sampler))
         with (context.directory / DATA_FILE).open("w", encoding="utf-8") as file:
-            self._fill(file, context, Drawer(context, config, rubric, policy), selection, examples)
+            self._fill(file, context, drawer, selection, examples)
             _warn(context, config, selection)
             _write(file, appended)
         selection.funnel.appended = len(appended)
-        tokens = selection.tally.tokens + selection.tally.prompt_tokens
-        metrics = {**selection.metrics(), "flops": float(FORWARD * active_parameters(policy.model) * tokens)}
+        metrics = selection.metrics()
+        if policy is not None:
+            tokens = selection.tally.tokens + selection.tally.prompt_tokens
+            metrics["flops"] = float(FORWARD * active_parameters(policy.model) * tokens)
         _report(context, selection, metrics)
         return StageResult(task=context.directory / DATA_FILE, metrics=metrics)
 
@@ -57,7 +60,7 @@ class RejectionSampling:
     ) -> None:
         size = self._config.prompts_per_chunk
         starts = range(0, len(examples), size)
-        for index in context.steps(len(starts), description=f"sample {self._config.policy}"):
+        for index in context.steps(len(starts), description=f"sample {self._config.policy or self._config.sampler}"):
             part = examples[starts[index] : starts[index] + size]
             _write(file, selection.rows(drawer.draw(index, starts[index], part), part))
             funnel = selection.funnel

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Final
 
 from ponder import Example, Rollout
-from ponder.errors import InputError, StageError
+from ponder.asking import ask_all, spent
+from ponder.endpoint import Budget, Endpoint, Question, SpentError
+from ponder.endpoint_options import key_of
+from ponder.kept_replies import KeptReplies, cache_directory
 from ponder.text import THINK_CLOSE, THINK_OPEN, readable_prompt, split_response
-from ponder_rewards.endpoint import Budget, Endpoint, Reply, SpentError, UnansweredError
 from ponder_rewards.judge_options import PLACEHOLDERS, TEMPLATE, JudgeConfig
-from ponder_rewards.replies import KeptReplies
 
-_GIVE_UP_AFTER: Final = 16
+_WHO: Final = "the judge"
+_REWARD: Final = "reward judge"
 _VERDICT = re.compile(
     r"^[ \t]*(?:\*\*)?score(?::\*\*|\*\*:|:)[ \t]*(-?\d{1,6}(?:\.\d{1,6})?)(?:\*\*)?[ \t]*$",
     re.IGNORECASE | re.MULTILINE,
@@ -41,7 +40,7 @@ class Judge:
         self._config = config
         self._template = config.prompt or TEMPLATE
         self._calls, self._tokens = config.max_calls, config.max_tokens
-        _key(config)
+        key_of(config, _REWARD)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[float | None]:
         """See `BatchReward`."""
@@ -73,43 +72,29 @@ class Judge:
 
     def _replies(self, prompts: Sequence[str]) -> dict[str, str]:
         """The reply to each prompt that was answered, now or before."""
-        kept = KeptReplies(_directory(self._config), self._endpoint_identity())
-        found = {prompt: reply for prompt in prompts if (reply := kept.get(prompt)) is not None}
-        open_ = [prompt for prompt in prompts if prompt not in found]
-        if open_:
-            found.update(self._asked(open_, kept))
-        return found
-
-    def _asked(self, prompts: Sequence[str], kept: KeptReplies) -> dict[str, str]:
+        questions = [Question(prompt, [{"role": "user", "content": prompt}]) for prompt in prompts]
+        kept = KeptReplies(cache_directory(self._config.cache, "judge"), self._endpoint_identity(), _WHO)
         budget = Budget(self._calls, self._tokens)
-        asking = _Asking(self._endpoint(), budget, kept)
-        with ThreadPoolExecutor(self._config.concurrency, thread_name_prefix="ponder-judge") as pool:
-            outcomes = list(pool.map(asking, prompts))
-        self._calls, self._tokens = budget.calls, budget.tokens
-        failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-        for failure in failures:
-            if isinstance(failure, SpentError):
-                raise StageError(
-                    f"the judge's budget {failure} = {getattr(self._config, str(failure))} is used up: raise it, and the same "
-                    "command continues; replies so far are kept"
-                )
-            if isinstance(failure, StageError):
-                raise failure
-        if failures and (len(failures) == len(prompts) or asking.failed_in_a_row >= _GIVE_UP_AFTER):
-            raise StageError(f"the judge left {len(failures)} of {len(prompts)} questions open: {failures[0]}")
-        if failures:
-            _logger.warning("the judge left %d of %d questions open: %s", len(failures), len(prompts), failures[0])
-        return {
-            prompt: outcome.text
-            for prompt, outcome in zip(prompts, outcomes, strict=True)
-            if isinstance(outcome, Reply)
-        }
+        try:
+            answers = ask_all(questions, self._endpoint(), budget, kept, self._config.concurrency)
+        except SpentError as error:
+            raise spent(error, _WHO, self._config) from None
+        finally:
+            self._calls, self._tokens = budget.calls, budget.tokens
+        if answers.problems:
+            asked = len(prompts) - answers.kept
+            _logger.warning(
+                "the judge left %d of %d questions open: %s", len(answers.problems), asked, answers.problems[0]
+            )
+        return {prompt: reply.text for prompt, reply in answers.replies.items()}
 
     def _endpoint(self) -> Endpoint:
         config = self._config
         return Endpoint(
+            whose=_WHO,
             url=config.url,
-            key=_key(config),
+            key=key_of(config, _REWARD),
+            key_variable=config.key_variable,
             body=self._body(),
             reply_tokens=config.max_reply_tokens,
             timeout=config.timeout_seconds,
@@ -118,9 +103,7 @@ class Judge:
         )
 
     def _body(self) -> dict[str, object]:
-        config = self._config
-        own = {"model": config.model, "temperature": config.temperature, "max_tokens": config.max_reply_tokens}
-        return {name: value for name, value in {**own, **config.request}.items() if value is not None}
+        return self._config.body(temperature=self._config.temperature, max_tokens=self._config.max_reply_tokens)
 
     def _endpoint_identity(self) -> dict[str, object]:
         return {"url": self._config.url, **self._body()}
@@ -135,53 +118,6 @@ class Judge:
             return None
         score = scores.pop()
         return (score - lowest) / (highest - lowest) if lowest <= score <= highest else None
-
-
-class _Asking:
-    """Asks in several threads, keeps what is answered, and stops trying where nothing is answered any more."""
-
-    def __init__(self, endpoint: Endpoint, budget: Budget, kept: KeptReplies) -> None:
-        self._endpoint = endpoint
-        self._budget = budget
-        self._kept = kept
-        self._refusal: StageError | None = None
-        self.failed_in_a_row = 0
-
-    def __call__(self, prompt: str) -> Reply | Exception:
-        if self._refusal:
-            return self._refusal
-        if self.failed_in_a_row >= _GIVE_UP_AFTER:
-            return UnansweredError(
-                f"not asked, because {_GIVE_UP_AFTER} questions in a row before it were not answered"
-            )
-        try:
-            reply = self._endpoint.ask(prompt, self._budget)
-        except StageError as error:
-            self._refusal = error
-            return error
-        except UnansweredError as error:
-            self.failed_in_a_row += 1
-            return error
-        self.failed_in_a_row = 0
-        self._kept.put(prompt, reply.text)
-        return reply
-
-
-def _key(config: JudgeConfig) -> str:
-    if not config.key_variable:
-        return ""
-    key = os.environ.get(config.key_variable, "").strip()
-    if not key:
-        raise InputError(
-            f"reward judge: the environment variable {config.key_variable}, which should hold the endpoint's key, is not set"
-        )
-    return key
-
-
-def _directory(config: JudgeConfig) -> Path:
-    if config.cache:
-        return Path(config.cache).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponder" / "judge"
 
 
 def _question(example: Example) -> str:

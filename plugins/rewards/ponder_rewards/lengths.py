@@ -14,12 +14,12 @@ from ponder_rewards.pieces import words_of
 
 
 def length_of(completion: Completion, unit: LengthUnit) -> int | None:
-    """How long a completion is; None in tokens when it has text but its token ids are not known."""
+    """How long a completion is; None in tokens when it has text but nobody knows of how many."""
     if unit == "characters":
         return len(completion.text)
     if unit == "words":
         return len(words_of(completion.text))
-    return len(completion.token_ids) if completion.token_ids or not completion.text else None
+    return completion.length if completion.length or not completion.text else None
 
 
 class SoftOverlong:

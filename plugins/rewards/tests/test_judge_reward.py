@@ -1,11 +1,8 @@
 """The judge, against an endpoint on loopback that does as its script says."""
 
-import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,57 +12,27 @@ from hypothesis import strategies as st
 
 from ponder import Completion, Example, Rollout
 from ponder.errors import InputError, StageError
+from ponder.testing.endpoints import Answer, Body, StubEndpoint
 from ponder_rewards import JudgeConfig
 from ponder_rewards.judge import Judge
 
 KEY = "sk-very-secret-0123456789"
-Answer = tuple[int, Any, dict[str, str]]
 
 
-class Endpoint(ThreadingHTTPServer):
-    """Answers each prompt by `answer(number, prompt)`, and keeps what it was asked."""
-
-    daemon_threads = True
+class Endpoint(StubEndpoint):
+    """Answers each prompt by `answer(number, prompt)`."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked: list[tuple[dict[str, Any], dict[str, str]]] = []
-        self.answer: Callable[[int, str], Any] = lambda number, prompt: "Fine.\nScore: 10"
+        super().__init__(lambda number, prompt: "Fine.\nScore: 10")
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Endpoint
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((body, dict(self.headers)))
-        answer = self.server.answer(len(self.server.asked), body["messages"][0]["content"])
-        status, content, headers = answer if isinstance(answer, tuple) else (200, answer, {})
-        if isinstance(content, str):
-            content = json.dumps(
-                {"choices": [{"message": {"content": content}}], "usage": {"total_tokens": 100}}
-            ).encode()
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+    def respond(self, number: int, body: Body) -> Answer:
+        return self.answer(number, body["messages"][0]["content"])
 
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     with Endpoint() as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -186,7 +153,7 @@ def test_pauses_double_and_heed_what_the_server_asks_for(
     endpoint: Endpoint, judge: Callable[..., Judge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("ponder_rewards.endpoint.time.sleep", pauses.append)
+    monkeypatch.setattr("ponder.endpoint.time.sleep", pauses.append)
     endpoint.answer = lambda number, prompt: (429, b"", {"Retry-After": "7"} if number == 2 else {})
     with pytest.raises(StageError, match="after 5 tries; the last: status 429"):
         judge(retries=4, backoff_seconds=1.0).score(rollouts("a"))

@@ -1,12 +1,18 @@
-"""Samplers `generate`, on transformers' own generation, and `fast`, an in-process decoder that shares prefills."""
+"""Samplers `generate`, on transformers' own generation, `fast`, an in-process decoder, and `openai`, a model behind an endpoint."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ponder import Component, Sampler, hookimpl, lazy
+from ponder.doctor import Check
+from ponder_sampling.openai_options import OpenaiConfig
+
+if TYPE_CHECKING:
+    from ponder.doctor import Patient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +81,32 @@ class FastConfig(SamplingConfig):
 
 @hookimpl
 def ponder_samplers() -> Iterator[Component[Sampler]]:
-    """Offer `generate` and `fast`."""
+    """Offer `generate`, `fast` and `openai`."""
     yield Component("generate", GenerateConfig, lazy("ponder_sampling.generate:GenerateSampler"))
     yield Component("fast", FastConfig, lazy("ponder_sampling.fast:FastSampler"))
+    yield Component("openai", OpenaiConfig, lazy("ponder_sampling.openai:OpenaiSampler"))
+
+
+@hookimpl
+def ponder_checks() -> Iterator[Check]:
+    """Offer `endpoint`."""
+    yield Check(
+        "endpoint",
+        "Does the endpoint of a sampler answer, and serve its model?",
+        _examines,
+        lazy("ponder_sampling.checks:examine_endpoint"),
+    )
+
+
+def endpoints_of(patient: Patient) -> list[tuple[str, OpenaiConfig]]:
+    """The samplers of a stage that ask an endpoint, by name."""
+    samplers = patient.clinic.recipe.samplers
+    return [
+        (name, samplers[name].config)
+        for name in patient.names("sampler")
+        if isinstance(samplers[name].config, OpenaiConfig)
+    ]
+
+
+def _examines(patient: Patient) -> Hashable | None:
+    return tuple(name for name, _ in endpoints_of(patient)) or None

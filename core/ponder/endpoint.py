@@ -1,0 +1,261 @@
+"""An OpenAI-compatible chat endpoint: one question, one reply, with retries."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.message import Message as Headers
+from email.utils import parsedate_to_datetime
+from typing import IO, Any, Final
+
+from ponder.errors import InputError, StageError
+from ponder.types import Message
+
+_LARGEST_REPLY: Final = 1 << 22
+_LONGEST_PAUSE: Final = 60.0
+_LONGEST_WISHED_PAUSE: Final = 600.0
+_TEMPORARY: Final = frozenset({408, 409, 429, *range(500, 600)})
+_NOT_ALLOWED: Final = frozenset({401, 403})
+_CHARACTERS_A_TOKEN: Final = 4
+_SHOWN: Final = 80
+
+
+class UnansweredError(Exception):
+    """The endpoint gave no reply to this question, after all retries."""
+
+
+class SpentError(StageError):
+    """The budget is used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked."""
+
+    key: str
+    """What tells it from others that are asked of the same endpoint."""
+    messages: Sequence[Message]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of this request alone, such as its seed."""
+
+    @property
+    def length(self) -> int:
+        """Characters of all messages."""
+        return sum(len(message["content"]) for message in self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the endpoint said."""
+
+    text: str
+    reasoning: str = ""
+    """What the model thought, where the server gives it apart (`reasoning_content` or `reasoning`)."""
+    finish_reason: str = ""
+    """The server's word for why the reply ends; empty where it says nothing."""
+    tokens: int = 0
+    """Tokens of question and reply, as the endpoint counts them, or else guessed."""
+    reply_tokens: int | None = None
+    """Tokens of the reply alone, as the endpoint counts them; None where it does not."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """How much may still be asked, and how often it was; shared by the threads that ask."""
+
+    calls: int | None
+    """Requests left; None for any number."""
+    tokens: int | None
+    """Tokens left; None for any number."""
+    requests: int = 0
+    """Requests so far, retries included."""
+    used: int = 0
+    """Tokens so far."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, tokens: int) -> None:
+        """Set a request and its likely tokens aside. Raises SpentError when there is not enough."""
+        with self._lock:
+            if self.calls is not None and self.calls < 1:
+                raise SpentError("max_calls")
+            if self.tokens is not None and self.tokens < tokens:
+                raise SpentError("max_tokens")
+            self.calls = None if self.calls is None else self.calls - 1
+            self.tokens = None if self.tokens is None else self.tokens - tokens
+            self.requests += 1
+
+    def settle(self, taken: int, used: int) -> None:
+        """Put back what was set aside and not used, or take what was used beyond."""
+        with self._lock:
+            self.tokens = None if self.tokens is None else self.tokens + taken - used
+            self.used += used
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where to ask, and how patiently."""
+
+    whose: str
+    """Who asks, as messages begin: "the judge"."""
+    url: str
+    key: str = field(repr=False)
+    key_variable: str = ""
+    """The environment variable that the key is from."""
+    body: Mapping[str, Any]
+    """The fields of each request besides `messages` and those of a question."""
+    reply_tokens: int
+    timeout: float
+    retries: int
+    backoff: float
+    wants_text: bool = False
+    """Whether an empty reply is a failure, which a second try may mend, unless it is empty because of its length limit."""
+
+    def ask(self, question: Question, budget: Budget) -> Reply:
+        """The reply to one question.
+
+        Raises:
+            UnansweredError: only failures that might pass, and no retries left.
+            StageError: the endpoint refuses the request, or the budget is used up.
+        """
+        problem = ""
+        for attempt in range(self.retries + 1):
+            likely = question.length // _CHARACTERS_A_TOKEN + self.reply_tokens
+            budget.take(likely)
+            used, asked = 0, 0.0
+            try:
+                reply = self._once(question)
+                used = reply.tokens
+                if reply.text.strip() or reply.reasoning.strip() or not self.wants_text:
+                    return reply
+                if reply.finish_reason == "length":
+                    return reply
+                problem = "the reply is empty"
+            except urllib.error.HTTPError as error:
+                with error:
+                    problem, asked = f"status {error.code}: {self._shown(error)}", _wished_pause(error.headers)
+                if error.code not in _TEMPORARY:
+                    raise StageError(self._refusal(error.code, problem, question)) from None
+            except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
+                problem = self._hidden(f"{type(error).__name__}: {error}")
+            finally:
+                budget.settle(likely, used)
+            if attempt < self.retries:
+                time.sleep(max(asked, min(_LONGEST_PAUSE, self.backoff * 2**attempt)))
+        raise UnansweredError(f"no answer from {self.url} after {self.retries + 1} tries; the last: {problem}")
+
+    def _once(self, question: Question) -> Reply:
+        body = {**self.body, **question.fields, "messages": list(question.messages)}
+        headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {self.key}"} if self.key else {})}
+        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers)
+        deadline = time.monotonic() + self.timeout
+        with _OPENER.open(request, timeout=self.timeout) as response:
+            return _read_reply(json.loads(_read(response, deadline)), question.length)
+
+    def _refusal(self, code: int, problem: str, question: Question) -> str:
+        advice = f"; the question begins {question.messages[-1]['content'][:_SHOWN]!r}" if question.messages else ""
+        if code in _NOT_ALLOWED:
+            variable = self.key_variable
+            advice = (
+                f"; is the key in the environment variable {variable} the right one?"
+                if variable
+                else "; if it wants a key, name the environment variable that holds it in `key_variable`"
+            )
+        return f"{self.whose}'s endpoint {self.url} refuses: {problem}{advice}"
+
+    def _shown(self, error: urllib.error.HTTPError) -> str:
+        try:
+            return self._hidden(error.read(300).decode("utf-8", "replace"))
+        except (OSError, http.client.HTTPException):
+            return str(error.reason)
+
+    def _hidden(self, text: str) -> str:
+        """The text without the key, should the endpoint repeat it."""
+        return text.replace(self.key, "***") if self.key else text
+
+
+def served_models(url: str, key: str, timeout: float = 10.0) -> list[str]:
+    """The names of the models that an endpoint says it serves; none where it does not say.
+
+    Raises:
+        InputError: nobody answers there, or it wants another key.
+    """
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    request = urllib.request.Request(f"{url.rstrip('/')}/models", headers=headers)
+    try:
+        with _OPENER.open(request, timeout=timeout) as response:
+            listed = json.loads(_read(response, time.monotonic() + timeout))
+        return [str(model["id"]) for model in listed["data"]]
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in _NOT_ALLOWED:
+            raise InputError(
+                f"the endpoint {url} refuses the key that it is given, or wants one: status {error.code}"
+            ) from None
+        return []
+    except (OSError, http.client.HTTPException) as error:
+        raise InputError(f"the endpoint {url} does not answer: {error}; is the server up, and the url right?") from None
+    except (ValueError, LookupError, TypeError):
+        return []
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The key goes to the host that the recipe names, and to no other."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Headers, newurl: str
+    ) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
+
+
+def _read(response: Any, deadline: float) -> bytes:
+    content = b""
+    while piece := response.read1(1 << 16):
+        content += piece
+        if len(content) > _LARGEST_REPLY:
+            raise ValueError(f"a reply of more than {_LARGEST_REPLY} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError("the reply took too long")
+    return content
+
+
+def _read_reply(answer: Mapping[str, Any], asked: int) -> Reply:
+    """A reply from the endpoint's JSON; `asked` is the length of the question, in characters."""
+    choice = answer["choices"][0]
+    message = choice["message"]
+    text, reasoning = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
+    reasoning = reasoning if isinstance(reasoning, str) else ""
+    if text is None and reasoning:
+        text = ""
+    if not isinstance(text, str):
+        raise ValueError("the reply holds no text")
+    usage = answer.get("usage") or {}
+    total, own = _count(usage.get("total_tokens")), _count(usage.get("completion_tokens"))
+    guessed = (asked + len(text) + len(reasoning)) // _CHARACTERS_A_TOKEN
+    return Reply(text, reasoning, str(choice.get("finish_reason") or ""), guessed if total is None else total, own)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def _wished_pause(headers: Headers) -> float:
+    """What the server asks for in `Retry-After`, in seconds; 0 where it asks for nothing that can be read."""
+    wish = str(headers.get("Retry-After") or "0")
+    try:
+        seconds = float(wish)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(wish) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+    return min(max(0.0, seconds), _LONGEST_WISHED_PAUSE)
