@@ -56,8 +56,8 @@ def adapt_model(
     """Longest sequence, and rows for new tokens; `pieces` are what each tag was cut into before it was a token."""
     if config.context_length is not None:
         model.config.max_position_embeddings = config.context_length
-    rows, tokens = model.get_input_embeddings().weight.shape[0], _tokens(tokenizer)
-    if tokens > rows and (config.tags == "tokens" or config.pad_token is not None):
+    rows, tokens = model.get_input_embeddings().weight.shape[0], tokens_of(tokenizer)
+    if tokens > rows:
         if config.lora and config.saves_alone:
             raise InputError(
                 f"pad_token: {config.pad_token!r} is new and needs a row in the embeddings, which adapters alone lack: choose a "
@@ -72,17 +72,18 @@ def adapt_model(
             _place_tags(weight, tokenizer, pieces)
 
 
-def check_agreement(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Every token has a row, and the model knows the tokenizer's end of sequence and padding.
-
-    Raises InputError where tokenizer and model do not belong together.
-    """
-    rows, tokens = model.get_input_embeddings().weight.shape[0], _tokens(tokenizer)
+def check_rows(model: PreTrainedModel, tokens: int, name: str) -> None:
+    """Raise InputError unless there is an embedding for each of so many tokens, as the tokenizer came."""
+    rows = model.get_input_embeddings().weight.shape[0]
     if tokens > rows:
         raise InputError(
             f"{name}: its tokenizer has {tokens} tokens and its model {rows} embeddings, so they do not belong together: "
             "put the tokenizer beside it that it was trained with"
         )
+
+
+def make_agree(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """The model knows the tokenizer's end of sequence and padding."""
     eos, generation = tokenizer.eos_token_id, model.generation_config
     for settings in (model.config, generation):
         if settings is None:
@@ -94,6 +95,11 @@ def check_agreement(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
                     "%s stopped at token %s: it is now %r", name, settings.eos_token_id, tokenizer.eos_token
                 )
             settings.eos_token_id = eos
+
+
+def tokens_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Rows that the tokenizer's ids need."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
 def tag_pieces(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
@@ -134,11 +140,6 @@ def _embeddings(model: PreTrainedModel) -> list[Tensor]:
     """The weights of input and output, once where they are tied."""
     layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
     return list({id(layer.weight): layer.weight for layer in layers if layer is not None}.values())
-
-
-def _tokens(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Rows that the tokenizer's ids need."""
-    return max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
 def _stops_at(stops: int | list[int] | None, eos: int) -> bool:

@@ -17,7 +17,15 @@ from transformers.tokenization_utils_tokenizers import TokenizersBackend
 from ponder import Task
 from ponder.errors import InputError
 from ponder.hf import adamw, parameter_groups, quiet_files, render_prompt
-from ponder_causal_lm.adapting import adapt_model, adapt_tokenizer, check_agreement, tag_pieces, tag_tokens
+from ponder_causal_lm.adapting import (
+    adapt_model,
+    adapt_tokenizer,
+    check_rows,
+    make_agree,
+    tag_pieces,
+    tag_tokens,
+    tokens_of,
+)
 from ponder_causal_lm.config import CausalLMConfig
 from ponder_causal_lm.loading import Origin, load_config, load_model, load_tokenizer, origin_of
 from ponder_causal_lm.presets import preset
@@ -50,16 +58,18 @@ class CausalLMPolicy:
         name = str(checkpoint or config.path or config.preset)
         self._origin = None if is_made else origin_of(name)
         self.tokenizer = load_tokenizer(self._origin.directory) if self._origin else _new_tokenizer(config, task)
-        pieces = tag_pieces(self.tokenizer)
+        pieces, tokens = tag_pieces(self.tokenizer), tokens_of(self.tokenizer)
         if checkpoint is None:
             adapt_tokenizer(self.tokenizer, config, name)
         self.chat_templates: Mapping[str, str] = chat_templates(self.tokenizer)
         self.model = (
             load_model(self._origin.weights, config) if self._origin else _new_model(config, self.tokenizer, seed)
         )
+        if self._origin is not None:
+            check_rows(self.model, tokens, name)
         if checkpoint is None or (self._origin is not None and self._origin.adapters is not None):
             adapt_model(self.model, self.tokenizer, config, pieces)
-        check_agreement(self.model, self.tokenizer, name)
+        make_agree(self.model, self.tokenizer, name)
         # Random weights are not worth keeping: what starts from them is trained whole.
         self._adapters = self._adapted(self._origin, seed) if self._origin else None
         self.model.eval()

@@ -150,7 +150,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(pretrained, tmp_
     AutoModelForCausalLM.from_pretrained(pretrained("llama2")).save_pretrained(tmp_path)
     plain_tokenizer(tmp_path, 900, eos_token="</s>", pad_token="<pad>")
     with pytest.raises(InputError, match=r"its tokenizer has 900 tokens and its model 2\d\d embeddings"):
-        policy(tmp_path)
+        policy(tmp_path, pad_token="<|blank|>")
 
 
 def test_a_pad_token_that_is_the_end_of_sequence_is_put_right_and_said(pretrained, tmp_path, caplog):
