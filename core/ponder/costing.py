@@ -75,7 +75,9 @@ def training_memory(footprint: Footprint, fleet: Fleet, rows: int, length: int) 
     step = footprint.step(
         math.ceil(rows / shards), length, value_bytes=precision.activations, kernels=fleet.device.kernels
     )
-    weights, optimizer = precision.weights * sizes.parameters, precision.optimizer * sizes.trainable
+    weights = precision.weights * (sizes.parameters - sizes.quantised) + round(sizes.quantised_bytes * sizes.quantised)
+    saved = 0 if sizes.moment_bytes is None else precision.moments - sizes.moment_bytes
+    optimizer = (precision.optimizer - saved) * sizes.trainable
     gradients = precision.gradients * sizes.trainable
     moving = step.activations + math.ceil(gradients / shards)
     if precision.gradients == precision.activations:

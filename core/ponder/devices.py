@@ -25,6 +25,8 @@ class Precision:
     activations: int
     cache: int
     text: str
+    moments: int = 8
+    """The moments alone."""
 
 
 PRECISIONS: Final[dict[PrecisionName, Precision]] = {
@@ -33,7 +35,7 @@ PRECISIONS: Final[dict[PrecisionName, Precision]] = {
         Precision("float32", 4, 4, 8, 4, 4, "all in float32"),
         Precision("bfloat16", 2, 2, 12, 2, 2, "computed in bfloat16, with weights and moments in float32"),
         # DeepSeek-V3, section 3.3. What it keeps of activations in 8 bits is not taken off.
-        Precision("fp8", 1, 4, 8, 2, 2, "DeepSeek-V3's: moments in bfloat16, weights and gradients in float32"),
+        Precision("fp8", 1, 4, 8, 2, 2, "DeepSeek-V3's: moments in bfloat16, weights and gradients in float32", 4),
     )
 }
 

@@ -49,6 +49,12 @@ class Sizes:
     attention: tuple[Attention, ...]
     context: int
     """Longest sequence, in tokens."""
+    quantised: int = 0
+    """Parameters that are held, frozen, in fewer bits than the others."""
+    quantised_bytes: float = 0.0
+    """What one of them takes."""
+    moment_bytes: int | None = None
+    """What the policy's own optimizer keeps of a parameter besides it; None where it is AdamW's two moments as elsewhere."""
 
     @property
     def cached_values(self) -> int:

@@ -168,12 +168,35 @@ def adamw(
     model: nn.Module, learning_rate: float, betas: tuple[float, float] = (0.9, 0.95), weight_decay: float = 0.1
 ) -> torch.optim.AdamW:
     """AdamW over the trainable parameters; vectors (norms, biases) are not decayed."""
+    return torch.optim.AdamW(parameter_groups(model, weight_decay), lr=learning_rate, betas=betas, fused=True)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The trainable parameters for an optimizer: matrices are decayed, vectors (norms, biases) are not."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, betas=betas, fused=True)
+    return [group for group in groups if group["params"]]
+
+
+def optimizer_of(
+    policy: Policy, learning_rate: float, betas: tuple[float, float], weight_decay: float
+) -> torch.optim.Optimizer:
+    """What a policy is trained with: an optimizer of its own (`optimizer(learning_rate, betas, weight_decay)`), or AdamW."""
+    own = getattr(policy, "optimizer", None)
+    if own is None:
+        return adamw(policy.model, learning_rate, betas, weight_decay)
+    made: torch.optim.Optimizer = own(learning_rate, betas, weight_decay)
+    return made
+
+
+def merged_model(policy: Policy) -> transformers.PreTrainedModel:
+    """A policy's model in plain weights: a copy with adapters merged (its method `merged()`), or the model itself."""
+    own = getattr(policy, "merged", None)
+    model: transformers.PreTrainedModel = policy.model if own is None else own()
+    return model
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
@@ -195,7 +218,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
 class TrainingState:
     """Model, optimizer and policy version as a checkpoint: safetensors and JSON, exact to the bit.
 
-    `extra` names further modules whose weights the run depends on, such as a refreshed reference policy.
+    Of the model, what training changes: the frozen weights below adapters are those that the policy was built with. `extra` names further modules whose weights the run depends on, such as a refreshed reference policy.
     """
 
     policy: Policy
@@ -204,7 +227,7 @@ class TrainingState:
 
     def save(self, directory: Path) -> None:
         """Write everything a later step depends on."""
-        save_file(_owned(self.policy.model), directory / "model.safetensors")
+        save_file(_owned(self.policy.model, _changing(self.policy.model)), directory / "model.safetensors")
         for name, module in (self.extra or {}).items():
             save_file(_owned(module), directory / f"{name}.safetensors")
         tensors, numbers = _split_optimizer(self.optimizer.state_dict())
@@ -214,7 +237,7 @@ class TrainingState:
 
     def load(self, directory: Path) -> None:
         """Restore what `save` wrote into the same objects."""
-        self.policy.model.load_state_dict(load_file(directory / "model.safetensors"))
+        _restore(self.policy.model, load_file(directory / "model.safetensors"))
         for name, module in (self.extra or {}).items():
             module.load_state_dict(load_file(directory / f"{name}.safetensors"))
         state = json.loads((directory / "state.json").read_text(encoding="utf-8"))
@@ -223,25 +246,57 @@ class TrainingState:
         self.policy.version = state["version"]
 
 
-def _owned(module: nn.Module) -> dict[str, Tensor]:
-    """The state dict with tied weights copied: safetensors stores no shared memory."""
+def _changing(module: nn.Module) -> set[str]:
+    """The names of what training changes: trainable parameters under each of their names, and buffers."""
+    names = {name for name, parameter in module.named_parameters(remove_duplicate=False) if parameter.requires_grad}
+    return names | {name for name, _ in module.named_buffers(remove_duplicate=False)}
+
+
+def _owned(module: nn.Module, names: set[str] | None = None) -> dict[str, Tensor]:
+    """The state dict, or these of its tensors, with tied weights copied: safetensors stores no shared memory."""
     seen: set[int] = set()
     tensors = {}
     for name, tensor in module.state_dict().items():
-        tensors[name] = tensor.clone() if tensor.data_ptr() in seen else tensor.contiguous()
-        seen.add(tensor.data_ptr())
+        if names is None or name in names:
+            tensors[name] = tensor.clone() if tensor.data_ptr() in seen else tensor.contiguous()
+            seen.add(tensor.data_ptr())
     return tensors
 
 
+def _restore(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load what `_owned` gave of what changes; anything missing or left over raises RuntimeError, as in torch."""
+    found = module.load_state_dict(tensors, strict=False)
+    missing = _changing(module) & set(found.missing_keys)
+    if missing or found.unexpected_keys:
+        raise RuntimeError(f"not the weights of this model: missing {missing}, unexpected {found.unexpected_keys}")
+
+
 def _split_optimizer(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors = {
-        f"{index}.{key}": value.contiguous() for index, slots in state["state"].items() for key, value in slots.items()
-    }
-    return tensors, {"param_groups": state["param_groups"]}
+    """Tensors, and plain numbers; optimizers in 8 bits share tables among their tensors, which are copied."""
+    tensors: dict[str, Tensor] = {}
+    numbers: dict[str, dict[str, Any]] = {}
+    seen: set[int] = set()
+    for index, slots in state["state"].items():
+        for key, value in _flat(slots):
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{key}"] = value.clone() if value.data_ptr() in seen else value.contiguous()
+                seen.add(value.data_ptr())
+            else:
+                numbers.setdefault(str(index), {})[key] = value
+    return tensors, {"param_groups": state["param_groups"], "numbers": numbers}
+
+
+def _flat(slots: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What an optimizer keeps of a parameter; bitsandbytes' wrap theirs once more."""
+    for key, value in slots.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value)
+        else:
+            yield key, value
 
 
 def _join_optimizer(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> dict[str, Any]:
-    slots: dict[int, dict[str, Tensor]] = {}
+    slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in numbers["numbers"].items()}
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
         slots.setdefault(int(index), {})[key] = tensor

@@ -1,50 +1,146 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685) through peft, in modules and in expert weights of three dimensions. For plugins only.
 
 Adapters are put into a model in place: it keeps its class, and what samples or trains it need not know of them. A policy is
-saved with its adapters merged, so that it loads anywhere, and the next stage that trains it puts fresh ones into the merged weights.
+saved with its adapters merged, so that it loads anywhere, and the next stage that trains it puts fresh ones into the merged
+weights; or its adapters are saved alone, and the next stage goes on with them on the same weights.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from peft import LoraConfig, LoraModel
 from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import cast_adapter_dtype
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ponder.errors import InputError
+from ponder.hf_quantised import dequantised, is_quantised
+
+WEIGHTS_FILE: Final = "adapter_model.safetensors"
+CONFIG_FILE: Final = "adapter_config.json"
 
 _NAME: Final = "default"
+_OWNED: Final = ("task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_type", "auto_mapping")
+_PREFIX: Final = "base_model.model."
+"""What peft puts before the names of weights in a file."""
 
 
 class Adapters:
-    """The adapters in a model, new ones: its other weights are frozen, and its outputs are as they were."""
+    """The adapters in a model, its other weights frozen: new ones, which leave its outputs as they were, or saved ones."""
 
-    def __init__(self, model: PreTrainedModel, options: Mapping[str, Any], seed: int = 0) -> None:
-        """Put them in; `options` are fields of peft's LoraConfig. Raises InputError when they fit nothing."""
+    def __init__(
+        self, model: PreTrainedModel, options: Mapping[str, Any], seed: int = 0, start: Path | None = None
+    ) -> None:
+        """Put them in; `options` are fields of peft's LoraConfig, `start` is a directory that `save` wrote.
+
+        Raises InputError when they fit nothing.
+        """
         _check_targets(model, options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._tuner = _tuner(model, options)
+        # Over weights in BF16 they would be so, too, and small updates of theirs would be lost.
+        cast_adapter_dtype(model, _NAME)
+        self._model = model
+        self._options = dict(options)
+        self._start: dict[str, Tensor] | None = None
+        if start is not None:
+            self._load(start)
+            self._start = {name: parameter.detach().clone() for name, parameter in self._trained()}
 
     def merged(self) -> PreTrainedModel:
-        """A copy of the model in which the adapters are part of the weights."""
-        model: PreTrainedModel = copy.deepcopy(self._tuner).merge_and_unload()
-        return model
+        """A copy of the model in which the adapters are part of the weights; quantised weights are dequantised before."""
+        if not is_quantised(self._model):
+            model: PreTrainedModel = copy.deepcopy(self._tuner).merge_and_unload()
+            return model
+        whole = dequantised(self._model)
+        copied = Adapters(whole, self._options)
+        set_peft_model_state_dict(whole, self._state(), _NAME)
+        merged: PreTrainedModel = copied._tuner.merge_and_unload()
+        return merged
+
+    def save(self, directory: Path, base: str) -> None:
+        """Write them alone, in peft's format; `base` is the directory or name of the model that they belong to."""
+        directory.mkdir(parents=True, exist_ok=True)
+        state = {f"{_PREFIX}{name}": tensor.contiguous() for name, tensor in self._state().items()}
+        save_file(state, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+        config = self._tuner.peft_config[_NAME].to_dict() | {
+            "base_model_name_or_path": base,
+            "inference_mode": True,
+            "task_type": "CAUSAL_LM",
+        }
+        (directory / CONFIG_FILE).write_text(json.dumps(_plain(config), indent=2, sort_keys=True) + "\n", "utf-8")
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
-        """The model computes as it did before it was given adapters."""
-        self._tuner.disable_adapter_layers()
+        """The model computes as it did before it was given adapters, or with those that it was given from a directory."""
+        if self._start is not None:
+            self._exchange()
+        else:
+            self._tuner.disable_adapter_layers()
         try:
             yield
         finally:
-            self._tuner.enable_adapter_layers()
+            if self._start is not None:
+                self._exchange()
+            else:
+                self._tuner.enable_adapter_layers()
+
+    def _exchange(self) -> None:
+        """The values that training began with take the place of the present ones, and the other way round."""
+        assert self._start is not None
+        for name, parameter in self._trained():
+            parameter.data, self._start[name] = self._start[name], parameter.data
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, parameter) for name, parameter in self._model.named_parameters() if parameter.requires_grad)
+
+    def _state(self) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = get_peft_model_state_dict(
+            self._model, adapter_name=_NAME, save_embedding_layers=False
+        )
+        return state
+
+    def _load(self, directory: Path) -> None:
+        path = directory / WEIGHTS_FILE
+        try:
+            state = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(path).items()}
+            missing = self._state().keys() ^ state.keys()
+            if missing:
+                raise InputError(
+                    f"{path}: its adapters are in other places than the recipe's `lora` says, such as {min(missing)}"
+                )
+            set_peft_model_state_dict(self._model, state, _NAME)
+        except (OSError, RuntimeError, KeyError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(f"{path}: its adapters do not fit the recipe's `lora`: {reason}") from error
+
+
+def stored_adapters(directory: Path) -> dict[str, Any] | None:
+    """What a directory says of the adapters in it, `base_model_name_or_path` among it; None when it holds none alone."""
+    path = directory / CONFIG_FILE
+    if not (path.exists() and (directory / WEIGHTS_FILE).exists()):
+        return None
+    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return stored
+
+
+def stored_options(directory: Path) -> dict[str, Any]:
+    """The options of the adapters in a directory, as LoraConfig takes them."""
+    stored = stored_adapters(directory) or {}
+    known = {field.name for field in dataclasses.fields(LoraConfig) if field.init}
+    return {name: value for name, value in stored.items() if name in known and name not in _OWNED and value is not None}
 
 
 def whole_weight(module: nn.Module) -> Tensor:
@@ -64,6 +160,15 @@ def _tuner(model: PreTrainedModel, options: Mapping[str, Any]) -> LoraModel:
         return LoraModel(model, {_NAME: config}, _NAME)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"lora: peft refuses these options: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """JSON of peft's options: sets in an order that is the same in every process."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value.value if hasattr(value, "value") else value
 
 
 def _check_targets(model: PreTrainedModel, options: Mapping[str, Any]) -> None:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 class Policy(Protocol):
     """A causal language model that can be sampled, trained and saved.
 
-    May have methods that spare work or offer more: `decoder()` (`ponder.hf.Decoder`), `objective()` (`ponder.hf_pretraining.Objective`)
-    and, of a mixture of experts, `routers()` (`ponder.hf_routing.Routers`).
+    May have methods that spare work or offer more: `decoder()` (`ponder.hf.Decoder`), `objective()` (`ponder.hf_pretraining.Objective`),
+    `optimizer(learning_rate, betas, weight_decay)` and, of a mixture of experts, `routers()` (`ponder.hf_routing.Routers`). With
+    adapters: `without_adapters()`, a context in which it computes as it did when it was made, or None when it has none; and
+    `merged()`, its model in plain weights.
     """
 
     @property

@@ -1,30 +1,43 @@
-"""The policy: a causal language model of transformers with its tokenizer, new from a preset or loaded."""
+"""The policy: a causal language model of transformers with its tokenizer, new or loaded, whole or with adapters."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from ponder import Task
 from ponder.errors import InputError
-from ponder.hf import quiet_files, render_prompt
-from ponder_causal_lm import CausalLMConfig
+from ponder.hf import adamw, parameter_groups, quiet_files, render_prompt
+from ponder_causal_lm.adapting import (
+    adapt_model,
+    adapt_tokenizer,
+    check_rows,
+    make_agree,
+    tag_pieces,
+    tag_tokens,
+    tokens_of,
+)
+from ponder_causal_lm.config import CausalLMConfig
+from ponder_causal_lm.loading import Origin, load_config, load_model, load_tokenizer, origin_of
 from ponder_causal_lm.presets import preset
+from ponder_causal_lm.targets import with_targets
 from ponder_causal_lm.templates import chat_templates
 from ponder_causal_lm.tokenizer import LLAMA, QWEN, make_tokenizer
 
+if TYPE_CHECKING:
+    from ponder.hf_lora import Adapters
+
 CORPUS_DOCUMENTS = 4000
 """Documents that a tokenizer is trained on: enough for a small vocabulary, and read in a moment."""
-PADS = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|endoftext|>", "<unk>")
-"""Tokens that models which name no pad token have for it, or never use."""
 
 TaskFinder = Callable[[str], Task]
 
@@ -40,41 +53,81 @@ class CausalLMPolicy:
         task: TaskFinder | None = None,
     ) -> None:
         self.version = 0
-        source = config.path if checkpoint is None else str(checkpoint)
-        if source is None:
-            self.tokenizer = _new_tokenizer(config, task)
-            self.model = _new_model(config, self.tokenizer, seed)
-        else:
-            self.tokenizer = _load_tokenizer(source)
-            self.model = _load_model(source)
-        self.chat_templates: Mapping[str, str] = chat_templates(self.tokenizer)
+        self._config = config
+        is_made = checkpoint is None and config.is_new
+        name = str(checkpoint or config.path or config.preset)
+        self._origin = None if is_made else origin_of(name)
+        self.tokenizer = load_tokenizer(self._origin.directory) if self._origin else _new_tokenizer(config, task)
+        pieces, tokens = tag_pieces(self.tokenizer), tokens_of(self.tokenizer)
         if checkpoint is None:
-            self._adapt(config)
+            adapt_tokenizer(self.tokenizer, config, name)
+        self.chat_templates: Mapping[str, str] = chat_templates(self.tokenizer)
+        self.model = (
+            load_model(self._origin.weights, config) if self._origin else _new_model(config, self.tokenizer, seed)
+        )
+        if self._origin is not None:
+            check_rows(self.model, tokens, name)
+        if checkpoint is None or (self._origin is not None and self._origin.adapters is not None):
+            adapt_model(self.model, self.tokenizer, config, pieces)
+        make_agree(self.model, self.tokenizer, name)
+        # Random weights are not worth keeping: what starts from them is trained whole.
+        self._adapters = self._adapted(self._origin, seed) if self._origin else None
         self.model.eval()
 
     def save(self, directory: Path) -> None:
-        """Write safetensors, tokenizer and chat template, loadable by plain transformers."""
-        with quiet_files():
-            self.model.save_pretrained(directory)
+        """Write safetensors, tokenizer and chat template, loadable by plain transformers; adapters merged, or alone."""
+        if self._adapters is not None and self._origin is not None and self._config.saves_alone:
+            self._adapters.save(directory, self._origin.base)
+        else:
+            with quiet_files():
+                self.merged().save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
         if type(self.tokenizer) is TokenizersBackend:
             _insist_on_tokenizer_class(directory, self.model.config.model_type)
 
-    def _adapt(self, config: CausalLMConfig) -> None:
-        """What the recipe sets, whatever it was before."""
-        if config.context_length is not None:
-            self.model.config.max_position_embeddings = config.context_length
-        if config.chat_template is not None:
-            if config.chat_template not in self.chat_templates:
-                raise InputError(
-                    f"the tokenizer of {config.path} has neither Qwen's nor Llama's role tokens, which chat_template "
-                    f"{config.chat_template!r} is made of: use r1_zero, or leave chat_template out for the tokenizer's own"
-                )
-            self.tokenizer.chat_template = self.chat_templates[config.chat_template]
+    def merged(self) -> PreTrainedModel:
+        """The model in plain weights: a copy with its adapters in them, or, without adapters, itself."""
+        return self.model if self._adapters is None else self._adapters.merged()
+
+    def without_adapters(self) -> AbstractContextManager[None] | None:
+        """Has the model compute as it did when this policy was made; None when it has no adapters."""
+        return self._adapters.left_out() if self._adapters else None
+
+    def optimizer(self, learning_rate: float, betas: tuple[float, float], weight_decay: float) -> torch.optim.Optimizer:
+        """What trains it."""
+        if self._config.optimizer == "adamw":
+            return adamw(self.model, learning_rate, betas, weight_decay)
+        from bitsandbytes.optim import AdamW8bit
+
+        made: torch.optim.Optimizer = AdamW8bit(parameter_groups(self.model, weight_decay), learning_rate, betas)
+        return made
+
+    def _adapted(self, origin: Origin, seed: int) -> Adapters | None:
+        """The adapters of the recipe, new or those that the policy comes with; what comes with others has them merged."""
+        if not self._config.lora and origin.adapters is None:
+            return None
+        from ponder.hf_lora import Adapters, stored_options
+
+        if self._config.lora:
+            return Adapters(self.model, self._options(), seed, origin.adapters)
+        assert origin.adapters is not None
+        merged = Adapters(self.model, stored_options(origin.adapters), seed, origin.adapters).merged()
+        self.model = merged.requires_grad_(True)
+        return None
+
+    def _options(self) -> dict[str, Any]:
+        """Of the adapters: on all linear layers unless the recipe names others, and on tags that are new tokens."""
+        options = with_targets(self._config.lora)
+        if self._config.tags == "tokens" and not options.get("trainable_token_indices"):
+            options["trainable_token_indices"] = tag_tokens(self.tokenizer)
+        return options
 
 
 def _new_tokenizer(config: CausalLMConfig, task: TaskFinder | None) -> PreTrainedTokenizerBase:
-    family = QWEN if str(config.preset).startswith("qwen2") else LLAMA
+    if config.preset is None and config.corpus is None:
+        return load_tokenizer(str(config.path))
+    kind = str(config.preset) if config.preset else load_config(str(config.path)).model_type
+    family = QWEN if kind.startswith("qwen") else LLAMA
     tokenizer = make_tokenizer(family, (), config.vocab_size)
     tokenizer.chat_template = chat_templates(tokenizer)["r1_zero"]
     if config.corpus is None:
@@ -91,42 +144,27 @@ def _new_tokenizer(config: CausalLMConfig, task: TaskFinder | None) -> PreTraine
 
 
 def _new_model(config: CausalLMConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
-    sizes = preset(str(config.preset), len(tokenizer))
+    sizes = _sizes(config, len(tokenizer))
     sizes.bos_token_id, sizes.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
     sizes.pad_token_id = tokenizer.pad_token_id
     if config.init_std is not None:
         sizes.initializer_range = config.init_std
+    options: dict[str, Any] = {} if config.dtype == "auto" else {"dtype": getattr(torch, config.dtype)}
+    if config.attention is not None:
+        options["attn_implementation"] = config.attention
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(sizes)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(sizes, **options)
+    return model
 
 
-def _load_model(source: str) -> PreTrainedModel:
-    with quiet_files():
-        return from_pretrained(AutoModelForCausalLM, source, dtype="auto")
-
-
-def _load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    tokenizer = from_pretrained(AutoTokenizer, source, padding_side="left")
-    if tokenizer.pad_token_id is None:
-        # Never the end-of-sequence token: a trainer that ignores padding would then not teach a model to stop.
-        known = tokenizer.get_vocab()
-        tokenizer.pad_token = next((pad for pad in PADS if pad in known and pad != tokenizer.eos_token), None)
-    return tokenizer
-
-
-def from_pretrained(kind: Any, source: str, **options: object) -> Any:
-    """From a directory or Hugging Face's cache; a name that is in neither is asked for over the network."""
-    try:
-        try:
-            return kind.from_pretrained(source, local_files_only=True, trust_remote_code=False, **options)
-        except OSError:
-            if Path(source).exists():
-                raise
-            return kind.from_pretrained(source, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"cannot load a causal language model from {source}: {reason}") from None
+def _sizes(config: CausalLMConfig, tokens: int) -> PreTrainedConfig:
+    """Of a new model; a tokenizer of its own decides how many tokens there are."""
+    if config.preset is not None:
+        return preset(config.preset, tokens)
+    sizes = load_config(str(config.path))
+    sizes.vocab_size = tokens if config.corpus is not None else max(tokens, sizes.vocab_size)
+    return sizes
 
 
 def _insist_on_tokenizer_class(directory: Path, model_type: str) -> None:

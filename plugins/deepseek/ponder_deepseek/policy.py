@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ponder import Task
 from ponder.errors import InputError
@@ -62,8 +62,12 @@ class DeepseekPolicy:
     def save(self, directory: Path) -> None:
         """Write safetensors, adapters merged, tokenizer and chat template, loadable by plain transformers."""
         with quiet_files():
-            (self._adapters.merged() if self._adapters else self.model).save_pretrained(directory)
+            self.merged().save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
+
+    def merged(self) -> PreTrainedModel:
+        """The model in plain weights: a copy with its adapters in them, or, without adapters, itself."""
+        return self._adapters.merged() if self._adapters else self.model
 
     def without_adapters(self) -> AbstractContextManager[None] | None:
         """Has the model compute as it did before it was given adapters; None when it has none."""

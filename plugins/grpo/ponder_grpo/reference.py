@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ponder.errors import InputError
+from ponder.hf_quantised import is_quantised
 from ponder.interfaces import Policy
 from ponder_grpo.config import GrpoConfig
 from ponder_grpo.forward import reader_of
@@ -31,6 +32,11 @@ class Reference:
             raise InputError(
                 f"policy {self.config.reference!r} cannot be the reference of {self.config.policy!r}: their vocabularies "
                 "differ, so their log-probabilities are of different tokens"
+            )
+        if self.changes and is_quantised(self.policy.model):
+            raise InputError(
+                f"reference_refresh: {self.config.reference_refresh} copies weights into the reference, and those of "
+                f"{self.config.policy!r} are quantised: set reference_refresh to 0 to hold on to the policy as it began"
             )
         if self.changes and _shapes(self.frozen) != _shapes(self.policy):
             raise InputError(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ponder.hf import FORWARD, TrainingState, active_parameters, adamw, encode_prompt
+from ponder.hf import FORWARD, TrainingState, active_parameters, encode_prompt, optimizer_of
 from ponder.randomness import derive_seed
 from ponder.tables import ExpertLoads, Table
 from ponder.types import Example, StageResult
@@ -187,7 +187,7 @@ class Training:
         loss = context.loss(config.loss)
         return Engine(
             policy=self.policy,
-            optimizer=adamw(self.policy.model, config.learning_rate, config.betas, config.weight_decay),
+            optimizer=optimizer_of(self.policy, config.learning_rate, config.betas, config.weight_decay),
             loss=loss,
             reference=make_reference(self.policy, config, context.policy) if needs_reference(loss) else None,
             config=config,

@@ -13,7 +13,7 @@ from typing import Any
 from ponder import Example, Policy, Task
 from ponder.durable import read_json, write_json
 from ponder.errors import InputError, StageError
-from ponder.hf import TrainingState, adamw, clip_gradients, render_prompt, set_learning_rate
+from ponder.hf import TrainingState, clip_gradients, optimizer_of, render_prompt, set_learning_rate
 from ponder.hf_precision import working_precision
 from ponder.hf_pretraining import TokenBatch, objective_of
 from ponder_pretraining import TrainingConfig
@@ -31,7 +31,7 @@ class Training:
         betas = (config.beta1, config.beta2)
         # Before the optimizer: the objective may open parameters that the policy otherwise leaves alone.
         self.objective = objective_of(policy)
-        self._optimizer = adamw(policy.model, learning_rate, betas, config.weight_decay)
+        self._optimizer = optimizer_of(policy, learning_rate, betas, config.weight_decay)
         self._skipped = 0
         self.state = TrainedState(TrainingState(policy, self._optimizer))
 

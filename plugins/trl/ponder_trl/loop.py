@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 
 from ponder.errors import InputError, StageError
-from ponder.hf import TrainingState, adamw, clip_gradients
+from ponder.hf import TrainingState, clip_gradients, optimizer_of
 from ponder.interfaces import Policy
 from ponder.randomness import derive_seed
 from ponder_trl.quiet import quiet_libraries
@@ -95,7 +95,7 @@ def train(
         InputError: the trainer refuses its options.
         StageError: the loss or the gradient was not finite for `max_skipped` steps in a row.
     """
-    optimizer = adamw(policy.model, pace.learning_rate(0), pace.betas, pace.weight_decay)
+    optimizer = optimizer_of(policy, pace.learning_rate(0), pace.betas, pace.weight_decay)
     state = _LoopState(TrainingState(policy, optimizer), Progress(), extra)
     steps = context.steps(pace.steps, state, checkpoint_every=pace.checkpoint_every)
     start = next(steps, None)

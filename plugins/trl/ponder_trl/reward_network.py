@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from ponder import Policy
 from ponder.durable import read_json, write_json
 from ponder.errors import InputError
-from ponder.hf import quiet_files
+from ponder.hf import merged_model, quiet_files
 from ponder_trl.experts import with_fast_experts
 from ponder_trl.reward_configs import Kind, Sees
 
@@ -76,9 +76,7 @@ def make_network(policy: Policy, seed: int) -> PreTrainedModel:
     Raises:
         InputError: transformers has no sequence classifier of the policy's architecture.
     """
-    model: Any = policy.model
-    if hasattr(model, "merge_and_unload"):  # adapters become part of the weights
-        model = model.merge_and_unload()
+    model: Any = merged_model(policy)
     config = copy.deepcopy(model.config)
     config.num_labels = 1
     config.pad_token_id = policy.tokenizer.pad_token_id

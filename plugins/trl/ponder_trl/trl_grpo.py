@@ -14,7 +14,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ponder import Policy, Sampler, StageResult
 from ponder.errors import InputError
-from ponder.hf import FORWARD, FORWARD_AND_BACKWARD, active_parameters, quiet_files
+from ponder.hf import FORWARD, FORWARD_AND_BACKWARD, active_parameters, merged_model, quiet_files
 from ponder_trl import loop
 from ponder_trl.drawing import Drawer, Draws, Problems, load_examples, measures_of
 from ponder_trl.experts import with_fast_experts
@@ -142,8 +142,8 @@ def _reference(policy: Policy, directory: Path, *, is_needed: bool) -> Iterator[
     config = policy.model.config
     origin = config._name_or_path
     try:
-        if is_needed and not hasattr(policy.model, "peft_config"):  # with adapters TRL takes the weights below them
-            policy.model.save_pretrained(directory)
+        if is_needed:
+            merged_model(policy).save_pretrained(directory)
             config._name_or_path = str(directory)
         yield
     finally:
