@@ -44,7 +44,7 @@ class TrlGrpo:
             StageError: the loss or the gradient was not finite for `max_skipped` updates in a row, or a reward scored nothing.
         """
         config = self._config
-        examples = load_examples(context, config)
+        examples = load_examples(context, config.task, config.prompts_per_step)
         rubric = context.rubric(config.rewards)
         rubric.check(examples, config.task)
         policy = context.policy(config.policy)
