@@ -73,6 +73,9 @@ class ReasoningGymConfig:
     """Seed of the generator."""
     options: dict[str, Any] = field(default_factory=dict)
     """The data set's own options, such as {min_terms: 2}, checked against its configuration class."""
+    level: int | None = None
+    """Level of the data set's own curriculum, 0 the easiest: everything up to that level; `options` go before it. The data set's
+    defaults when absent."""
     split: Split = "all"
     """train or held_out keep the problems whose text falls on that side of the split; no text falls on both."""
     held_out_percent: float = 10.0
@@ -86,6 +89,8 @@ class ReasoningGymConfig:
     def __post_init__(self) -> None:
         _check_size("size", self.size)
         _check_percent(self.held_out_percent)
+        if self.level is not None and self.level < 0:
+            raise ValueError(f"level must be at least 0, not {self.level}")
 
 
 @dataclass(frozen=True, kw_only=True)

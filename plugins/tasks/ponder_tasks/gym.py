@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     # One of its dependencies compares with `is` and would say so in the midst of the first run.
     warnings.simplefilter("ignore", SyntaxWarning)
     import reasoning_gym
-    from reasoning_gym.factory import DATASETS
+    from reasoning_gym.factory import CURRICULA, DATASETS
 
 BATCH = 1024
 MAX_ATTEMPTS = 64
@@ -79,6 +79,7 @@ class ReasoningGym:
             prompt=[{"role": "user", "content": question}],
             answer=None if entry["answer"] is None else str(entry["answer"]),
             metadata={"dataset": self._config.dataset, "gym": metadata}
+            | ({"options": self._options} if self._options else {})
             | {name: value for name, value in extra.items() if value is not None},
         )
 
@@ -104,18 +105,47 @@ def _checked_options(config: ReasoningGymConfig) -> dict[str, Any]:
         near = difflib.get_close_matches(config.dataset, DATASETS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; it has {len(DATASETS)} of them"
         raise InputError(f"reasoning_gym has no data set {config.dataset!r}{hint}")
+    if config.dataset == "composite":
+        raise InputError(
+            "reasoning_gym's composite only mixes its other data sets: give each of them a task, and mix these with the task `mixture`"
+        )
     known = {item.name for item in fields(DATASETS[config.dataset][1])} - {"seed", "size"}
     for name in config.options:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(known))}"
             raise InputError(f"reasoning_gym's {config.dataset} has no option {name!r}; {hint}")
-    return dict(config.options)
+    return {**_of_level(config.dataset, config.level), **config.options}
+
+
+def _of_level(dataset: str, level: int | None) -> dict[str, Any]:
+    """The options that the data set's curriculum sets at a level: each of its attributes at that level, or at its last."""
+    if level is None:
+        return {}
+    if dataset not in CURRICULA:
+        raise InputError(f"reasoning_gym's {dataset} has no curriculum: leave `level` out, and set its `options`")
+    curriculum = reasoning_gym.factory.create_curriculum(dataset)
+    lengths = {name: len(attribute.levels) for name, attribute in curriculum.attributes.items()}
+    if level >= max(lengths.values()):
+        raise InputError(f"reasoning_gym's {dataset} has levels 0 to {max(lengths.values()) - 1}, not {level}")
+    for name, length in lengths.items():
+        curriculum.set_attr_level(name, min(level, length - 1))
+    # Two configurations are compared so that only what the curriculum sets is left: the rest keeps its default.
+    leveled, default = curriculum.generate_configuration(), DATASETS[dataset][1]()
+    return {
+        item.name: value
+        for item in fields(leveled)
+        if (value := getattr(leveled, item.name)) != getattr(default, item.name)
+    }
 
 
 @functools.cache
-def _scorer(dataset: str) -> Callable[[str | None, dict[str, Any]], float]:
-    return reasoning_gym.get_score_answer_fn(dataset)
+def _scorer(dataset: str, options: str) -> Callable[[str | None, dict[str, Any]], float]:
+    """The scorer as it is with these options, JSON of an object: some scorers look at them."""
+    score: Callable[[str | None, dict[str, Any]], float] = reasoning_gym.create_dataset(
+        dataset, **json.loads(options)
+    ).score_answer
+    return score
 
 
 class ReasoningGymReward:
@@ -132,6 +162,25 @@ class ReasoningGymReward:
         dataset = example.metadata.get("dataset")
         if dataset not in DATASETS or "gym" not in example.metadata:
             return None
-        entry = {"answer": example.answer, "metadata": example.metadata["gym"]}
-        score = float(_scorer(dataset)(extract_answer(completion.text), entry))
+        answer = extract_answer(completion.text)
+        if dataset in _COMPARED_AS_TEXT:
+            return float(answer is not None and answer.strip().casefold() == str(example.answer).casefold())
+        entry = {"answer": example.answer, "metadata": _restored(str(dataset), example.metadata["gym"])}
+        options = json.dumps(example.metadata.get("options", {}), sort_keys=True)
+        scorer = _scorer(str(dataset), options)
+        try:
+            score = float(scorer(answer, entry))
+        except Exception:  # some scorers raise whatever an answer makes them trip over: it is not the right one
+            return 0.0
         return score if self._config.partial_credit else float(score >= 1.0)
+
+
+_COMPARED_AS_TEXT = frozenset({"game_of_life_halting"})
+"""Data sets whose own scorer takes any text for True."""
+
+
+def _restored(dataset: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata with the one thing put back that JSON changes and a scorer minds: grids are compared as tuples."""
+    if dataset not in ("arc_agi", "rearc"):
+        return metadata
+    return {**metadata, "output": tuple(map(tuple, metadata["output"]))}

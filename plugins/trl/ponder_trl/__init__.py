@@ -1,4 +1,4 @@
-"""Stages on TRL's trainers, `sft`, `reward_model` and `trl_grpo`, and the rewards `preference` and `reward_model`."""
+"""Stages on TRL's trainers, `sft`, `on_policy_distillation`, `reward_model` and `trl_grpo`, and the rewards `preference` and `reward_model`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ponder import BatchReward, Component, Stage, hookimpl, lazy
 from ponder.doctor import Check
+from ponder_trl.distillation_config import OnPolicyDistillationConfig
 from ponder_trl.grpo_config import TrlGrpoConfig
 from ponder_trl.reward_configs import ClassifierConfig, PreferenceConfig, RewardModelConfig
 from ponder_trl.sft_config import SftConfig
@@ -14,13 +15,23 @@ from ponder_trl.sft_config import SftConfig
 if TYPE_CHECKING:
     from ponder.doctor import Patient
 
-__all__ = ["ClassifierConfig", "PreferenceConfig", "RewardModelConfig", "SftConfig", "TrlGrpoConfig"]
+__all__ = [
+    "ClassifierConfig",
+    "OnPolicyDistillationConfig",
+    "PreferenceConfig",
+    "RewardModelConfig",
+    "SftConfig",
+    "TrlGrpoConfig",
+]
 
 
 @hookimpl
 def ponder_stages() -> Iterator[Component[Stage]]:
     """The stages of this plugin."""
     yield Component("sft", SftConfig, lazy("ponder_trl.sft:Sft"))
+    yield Component(
+        "on_policy_distillation", OnPolicyDistillationConfig, lazy("ponder_trl.distillation:OnPolicyDistillation")
+    )
     yield Component("reward_model", RewardModelConfig, lazy("ponder_trl.reward_model:RewardModel"))
     yield Component("trl_grpo", TrlGrpoConfig, lazy("ponder_trl.trl_grpo:TrlGrpo"))
 

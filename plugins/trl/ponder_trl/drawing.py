@@ -40,21 +40,38 @@ class Problems:
         return [self.examples[orders[epoch][place]] for epoch, place in places]
 
 
-def load_examples(context: StageContext, config: TrlGrpoConfig) -> list[Example]:
+def load_examples(context: StageContext, task: str, prompts_per_step: int) -> list[Example]:
     """All examples of the task, refused when they cannot fill a step or one of them asks nothing."""
-    examples = list(context.task(config.task).examples())
-    if len(examples) < config.prompts_per_step:
+    examples = list(context.task(task).examples())
+    if len(examples) < prompts_per_step:
         raise InputError(
-            f"task {config.task!r} has {len(examples)} examples, but a step takes {config.prompts_per_step} different ones: "
+            f"task {task!r} has {len(examples)} examples, but a step takes {prompts_per_step} different ones: "
             "give it more, or lower prompts_per_step"
         )
     empty = [number for number, example in enumerate(examples, start=1) if not example.prompt]
     if empty:
         shown = ", ".join(map(str, empty[:5]))
-        raise InputError(
-            f"task {config.task!r}: {len(empty)} of {len(examples)} examples have an empty prompt (row {shown})"
-        )
+        raise InputError(f"task {task!r}: {len(empty)} of {len(examples)} examples have an empty prompt (row {shown})")
     return examples
+
+
+def sample(sampler: Sampler, policy: Policy, examples: Sequence[Example], size: int, seed: int) -> list[Rollout]:
+    """`size` completions of each example, group by group.
+
+    Raises:
+        StageError: the sampler gives another number of completions.
+    """
+    groups = sampler.sample(policy, examples, size, seed)
+    if len(groups) != len(examples) or any(len(group) != size for group in groups):
+        raise StageError(
+            f"the sampler was asked for {size} completions of each of {len(examples)} prompts and gave {len(groups)} groups of "
+            f"{sorted({len(group) for group in groups})} completions"
+        )
+    return [
+        Rollout(example, completion, number)
+        for number, (example, group) in enumerate(zip(examples, groups, strict=True))
+        for completion in group
+    ]
 
 
 @dataclass(frozen=True)
@@ -83,19 +100,9 @@ class Drawer:
         return rollouts, scores
 
     def _sample(self, step: int) -> list[Rollout]:
-        size = self.config.group_size
         examples = self.problems.of_step(step, self.config.prompts_per_step)
-        groups = self.sampler.sample(self.policy, examples, size, derive_seed(self.context.seed, "rollout", step))
-        if len(groups) != len(examples) or any(len(group) != size for group in groups):
-            raise StageError(
-                f"the sampler was asked for {size} completions of each of {len(examples)} prompts and gave {len(groups)} groups of "
-                f"{sorted({len(group) for group in groups})} completions"
-            )
-        return [
-            Rollout(example, completion, number)
-            for number, (example, group) in enumerate(zip(examples, groups, strict=True))
-            for completion in group
-        ]
+        seed = derive_seed(self.context.seed, "rollout", step)
+        return sample(self.sampler, self.policy, examples, self.config.group_size, seed)
 
 
 @dataclass

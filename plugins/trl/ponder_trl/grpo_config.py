@@ -7,45 +7,21 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from ponder import passthrough, ref, refs
-from ponder_trl.owned import OWNED_BY_THE_LOOP
+from ponder_trl.owned import DRAWN_BY_PONDER, OWNED_BY_THE_LOOP
 from ponder_trl.ranges import above_zero, at_least
 
 OWNED: Final = (
     *OWNED_BY_THE_LOOP,
-    # ponder's sampler draws.
+    *DRAWN_BY_PONDER,
+    # Options of the stage, under other names.
     "num_generations",
     "num_generations_eval",
-    "max_completion_length",
     "generation_batch_size",
     "steps_per_generation",
     "num_iterations",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "generation_kwargs",
-    "chat_template_kwargs",
-    "cache_implementation",
-    "max_tool_calling_iterations",
-    "shuffle_dataset",
-    "ds3_gather_for_generation",
     "use_transformers_paged",
     "use_transformers_continuous_batching",
     "transformers_continuous_batching_config",
-    "use_vllm",
-    "vllm_mode",
-    "vllm_model_impl",
-    "vllm_enable_sleep_mode",
-    "vllm_structured_outputs_regex",
-    "vllm_server_base_url",
-    "vllm_server_host",
-    "vllm_server_port",
-    "vllm_server_timeout",
-    "vllm_group_port",
-    "vllm_gpu_memory_utilization",
-    "vllm_max_model_length",
-    "vllm_tensor_parallel_size",
     "vllm_importance_sampling_correction",
     "vllm_importance_sampling_mode",
     "vllm_importance_sampling_cap",
@@ -65,12 +41,8 @@ OWNED: Final = (
     "entropy_coef_delta",
     "entropy_target",
     # ponder reports.
-    "log_completions",
     "log_completions_hub_repo",
     "log_multimodal",
-    "log_unique_prompts",
-    "num_completions_to_print",
-    "pad_to_multiple_of",
 )
 """Fields of TRL's GRPOConfig that the stage sets, or has no use for."""
 

@@ -128,3 +128,36 @@ OWNED_BY_THE_LOOP: Final = (
     *_SEVERAL_PROCESSES,
 )
 """What every stage of this distribution sets, or has no use for: refused rather than ignored."""
+
+DRAWN_BY_PONDER: Final = (
+    "max_completion_length",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "generation_kwargs",
+    "chat_template_kwargs",
+    "cache_implementation",
+    "max_tool_calling_iterations",
+    "shuffle_dataset",
+    "ds3_gather_for_generation",
+    "use_vllm",
+    "vllm_mode",
+    "vllm_model_impl",
+    "vllm_enable_sleep_mode",
+    "vllm_structured_outputs_regex",
+    "vllm_server_base_url",
+    "vllm_server_host",
+    "vllm_server_port",
+    "vllm_server_timeout",
+    "vllm_group_port",
+    "vllm_gpu_memory_utilization",
+    "vllm_max_model_length",
+    "vllm_tensor_parallel_size",
+    "log_completions",
+    "log_unique_prompts",
+    "num_completions_to_print",
+    "pad_to_multiple_of",
+)
+"""What TRL's trainers that draw text themselves have besides: here a sampler of ponder's draws, and ponder reports."""

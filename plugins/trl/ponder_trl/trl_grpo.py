@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
@@ -44,7 +44,7 @@ class TrlGrpo:
             StageError: the loss or the gradient was not finite for `max_skipped` updates in a row, or a reward scored nothing.
         """
         config = self._config
-        examples = load_examples(context, config)
+        examples = load_examples(context, config.task, config.prompts_per_step)
         rubric = context.rubric(config.rewards)
         rubric.check(examples, config.task)
         policy = context.policy(config.policy)
@@ -52,14 +52,14 @@ class TrlGrpo:
         problems = Problems(examples, context.seed)
         drawer = Drawer(config, context, policy, sampler, rubric, context.journal(), problems)
         draws = Draws(drawer, config.updates_per_step)
-        temperature = _temperature(sampler, config.sampler)
+        sampling = _sampling(sampler, config.sampler)
         directory = context.directory / "reference"
         with quiet_files(), _reference(policy, directory, is_needed=config.beta > 0):
             progress = loop.train(
                 context,
                 policy,
                 self._pace(),
-                lambda pieces: self._make_trainer(policy, draws, temperature, pieces),
+                lambda pieces: self._make_trainer(policy, draws, sampling, pieces),
                 options=config.trl,
                 keep=lambda logs: {**_taken(draws), **measures_of(logs)},
                 extra=draws,
@@ -80,7 +80,9 @@ class TrlGrpo:
             checkpoint_every=config.checkpoint_every,
         )
 
-    def _make_trainer(self, policy: Policy, draws: Draws, temperature: float, pieces: loop.Pieces) -> TrlGrpoTrainer:
+    def _make_trainer(
+        self, policy: Policy, draws: Draws, sampling: Mapping[str, Any], pieces: loop.Pieces
+    ) -> TrlGrpoTrainer:
         config = self._config
         passes = config.completions // config.minibatches // config.rows_per_pass
         sizes = {
@@ -93,9 +95,7 @@ class TrlGrpo:
         trainer = TrlGrpoTrainer(
             model=policy.model,
             reward_funcs=_score,
-            args=GRPOConfig(
-                **{**pieces.arguments, **sizes}, beta=config.beta, temperature=temperature, shuffle_dataset=False
-            ),
+            args=GRPOConfig(**{**pieces.arguments, **sizes, **sampling}, beta=config.beta, shuffle_dataset=False),
             # What is asked is up to `draws`; the trainer is to see a step's worth of prompts, whichever they are.
             train_dataset=Dataset.from_dict({"prompt": [str(place) for place in range(config.prompts_per_step)]}),
             processing_class=policy.tokenizer,
@@ -126,13 +126,15 @@ def _taken(draws: Draws) -> dict[str, float]:
     return taken
 
 
-def _temperature(sampler: Sampler, name: str) -> float:
+def _sampling(sampler: Sampler, name: str) -> dict[str, Any]:
+    """The sampler's temperature and length limit as TRL calls them: its log-probabilities and some of its losses depend on them."""
     temperature = float(getattr(sampler, "temperature", 1.0))
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError(
             f"sampler {name!r} has temperature {temperature:g}: trl_grpo compares different answers, so it must be above 0"
         )
-    return temperature
+    limit = getattr(getattr(sampler, "config", sampler), "max_new_tokens", None)
+    return {"temperature": temperature, **({"max_completion_length": limit} if limit else {})}
 
 
 @contextmanager

@@ -23,3 +23,9 @@ class TestTrlGrpo(StageSuite):
     type = "trl_grpo"
     kills = 1
     options = {"group_size": 2, "prompts_per_step": 2, "steps": 2}
+
+
+class TestOnPolicyDistillation(StageSuite):
+    type = "on_policy_distillation"
+    kills = 1
+    options = {"prompts_per_step": 2, "steps": 2, "on_policy": 0.5}

@@ -1,11 +1,14 @@
 """The stage in real runs: it learns, its losses are TRL's, and what interrupts it changes nothing."""
 
 import json
+import math
+import re
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from trl import GRPOConfig
 
 from ponder import Completion, Example
 from ponder.errors import InputError, StageError
@@ -139,6 +142,37 @@ def test_trls_variants_change_the_loss(run):
         for variant in ("grpo", "cispo")
     }
     assert losses["grpo"] != losses["cispo"]
+
+
+DOCUMENTED = re.search(r" loss_type \(`str`.*?(?=\n {8}\w+ \()", GRPOConfig.__doc__, re.DOTALL)[0]
+LOSSES = re.findall(r'- `"(\w+)"`', DOCUMENTED)
+"""What TRL's own documentation names."""
+
+
+@pytest.mark.parametrize(
+    "loss", [pytest.param(loss, marks=() if loss == "vespo" else pytest.mark.slow) for loss in LOSSES]
+)
+def test_every_loss_that_trl_documents_takes_its_steps(run, loss):
+    level = ", importance_sampling_level: sequence" if loss == "luspo" else ""
+    curve = lines(
+        run(
+            sizes="steps: 1, prompts_per_step: 2, group_size: 4",
+            options=f", minibatches: 2, trl: {{loss_type: {loss}{level}}}",
+        )
+    )
+    assert len(curve) == 2
+    assert all(math.isfinite(line["loss"]) and line["grad_norm"] > 0 and not line["skipped"] for line in curve)
+
+
+def test_trl_documents_the_losses_that_we_know_of():
+    assert {"grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"} <= set(LOSSES)
+
+
+def test_trl_is_told_the_samplers_length_limit(run, monkeypatch):
+    told = []
+    monkeypatch.setattr("ponder_trl.trl_grpo.GRPOConfig", lambda **given: told.append(given) or GRPOConfig(**given))
+    run()
+    assert [given["max_completion_length"] for given in told] == [6]
 
 
 def test_a_variant_that_trl_does_not_know_is_named(run):
