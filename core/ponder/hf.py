@@ -296,7 +296,9 @@ def _flat(slots: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _join_optimizer(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> dict[str, Any]:
-    slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in numbers["numbers"].items()}
+    slots: dict[int, dict[str, Any]] = {
+        int(index): dict(values) for index, values in numbers.get("numbers", {}).items()
+    }
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
         slots.setdefault(int(index), {})[key] = tensor
