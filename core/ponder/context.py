@@ -100,8 +100,14 @@ class StageContext:
         return building.build_task(self._run.recipe, self._run.registry, self._finished, name)
 
     def sampler(self, name: str, **changes: object) -> Sampler:
-        """A samplers entry, with some of its options replaced; raises InputError when it has no such option."""
-        return building.build_sampler(self._run.recipe, name, changes)
+        """A samplers entry, with some of its options replaced; raises InputError when it has no such option.
+
+        One that has a method `close()`, such as for a server that it started, is closed when the stage ends.
+        """
+        sampler = building.build_sampler(self._run.recipe, name, changes)
+        if close := getattr(sampler, "close", None):
+            self._resources.callback(close)
+        return sampler
 
     def loss(self, name: str) -> Loss:
         """A losses entry."""

@@ -76,7 +76,7 @@ class Sampler(Protocol):
     May have a method `stream(policy, example, seed)`: a generator of pieces of text that, joined, are the text of `sample`'s
     completion for the same seed, and that returns that completion; `ponder chat` shows them as they come. May have a method
     `statistics()`: numbers by name about what was drawn since it was last called, such as the share of guessed tokens that were
-    right; stages log them beside their speed.
+    right; stages log them beside their speed. May have a method `close()`, called when the stage ends, however it ends.
 
     A sampler that asks a model of its own, such as a teacher behind an endpoint, says so in its options, `own_model: ClassVar[bool] =
     True`. Only stages that can do without a policy take it; they give it None for the policy. It has an attribute `source`: a

@@ -26,15 +26,18 @@ class PromptTokens:
     """How many tokens may follow: the sampler's limit, or what is left of the model's context."""
 
 
-def read_prompts(policy: Policy, examples: Sequence[Example], max_new_tokens: int) -> list[PromptTokens]:
-    """Encode the prompts of `examples`.
+def read_prompts(
+    policy: Policy, examples: Sequence[Example], max_new_tokens: int, context: int | None = None
+) -> list[PromptTokens]:
+    """Encode the prompts of `examples`; `context` is how many tokens can be read where that is fewer than the model's.
 
     Raises:
         InputError: the tokenizer has no end-of-sequence or pad token, or tokens that the model does not know; a prompt is empty
             or fills the model's context.
     """
     check_tokenizer(policy.tokenizer)
-    return [_read(policy, index, example, max_new_tokens) for index, example in enumerate(examples)]
+    holds = min(_context(policy), context or sys.maxsize)
+    return [_read(policy, index, example, max_new_tokens, holds) for index, example in enumerate(examples)]
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -50,16 +53,16 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
             )
 
 
-def _read(policy: Policy, index: int, example: Example, max_new_tokens: int) -> PromptTokens:
+def _read(policy: Policy, index: int, example: Example, max_new_tokens: int, context: int) -> PromptTokens:
     token_ids = tuple(encode_prompt(policy.tokenizer, example.prompt))
     place = f"prompt {index} of the batch (it begins {str(example.prompt)[:60]!r})"
     if not token_ids:
         raise InputError(f"{place} has no tokens: give the task's example a prompt, or leave it out")
     _check_vocabulary(policy, token_ids, place)
-    room = min(max_new_tokens, _context(policy) - len(token_ids))
+    room = min(max_new_tokens, context - len(token_ids))
     if room < 1:
         raise InputError(
-            f"{place} has {len(token_ids)} tokens and the model's context holds {_context(policy)}, so nothing can follow it: "
+            f"{place} has {len(token_ids)} tokens and the model's context holds {context}, so nothing can follow it: "
             "shorten or leave out the example, or use a policy with a longer context"
         )
     return PromptTokens(token_ids, prefilled_text(policy.tokenizer, example.prompt), room)

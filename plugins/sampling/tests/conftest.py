@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,5 +149,38 @@ def make_scripted() -> Callable[..., ScriptedPolicy]:
         scripts = {first: [*rest, tokenizer.eos_token_id] for first, *rest in ids.values()}
         script = ScriptedDecoder(scripts, len(tokenizer))
         return ScriptedPolicy(_model("llama", len(tokenizer)), tokenizer, script=script)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stub_vllm():
+    """The module of the server that stands in for vLLM."""
+    spec = importlib.util.spec_from_file_location("vllm_stub", Path(__file__).with_name("vllm_stub.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def stub(stub_vllm):
+    """Such a server in a thread, with its `url`."""
+    state = stub_vllm.StubVllm()
+    server = state.serve()
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def make_uniform(make_policy) -> Callable[..., TinyPolicy]:
+    """A policy to which all tokens are equally likely, as they are to the stub."""
+
+    def make(architecture: str = "llama") -> TinyPolicy:
+        policy = make_policy(architecture)
+        torch.nn.init.zeros_(policy.model.lm_head.weight)
+        return policy
 
     return make

@@ -26,9 +26,9 @@ def _token_ids(groups):
     return [[completion.token_ids for completion in group] for group in groups]
 
 
-def test_both_samplers_are_offered_by_name() -> None:
+def test_the_samplers_are_offered_by_name() -> None:
     offered = {component.name: component for component in ponder_samplers()}
-    assert set(offered) == {"generate", "fast"}
+    assert set(offered) == {"generate", "fast", "vllm"}
     assert all(isinstance(component, Component) for component in offered.values())
     assert offered["fast"].make(FastConfig(temperature=0.5)).temperature == 0.5
 
