@@ -14,7 +14,7 @@ from typing import Final
 from ponder.errors import PonderError
 from ponder.suggestions import redacted
 
-VERBS: Final = ("run", "validate", "plan", "doctor", "score", "plugins", "new", "schema", "report", "chat")
+VERBS: Final = ("run", "validate", "plan", "doctor", "score", "plugins", "new", "schema", "report", "chat", "export")
 
 _KEY_VALUE: Final = ("overrides", "options")
 """What verbs call their list of KEY=VALUE arguments."""

@@ -104,7 +104,8 @@ class ServedPolicy:
             body = {"method": "reload_weights", "kwargs": {"weights_path": str(model)}}
             self._tell("/collective_rpc", body)
             # What it remembers of prompts was computed with other weights.
-            self._tell("/reset_prefix_cache")
+            if self._tell("/reset_prefix_cache") == {"success": False}:
+                raise ServerAway("it does not forget what it computed with earlier weights (/reset_prefix_cache)")
         self._model = self._look()
 
     def _push_adapter(self, policy: Policy) -> None:
@@ -142,8 +143,8 @@ class ServedPolicy:
         except (TypeError, KeyError, IndexError, AttributeError):
             raise ServerAway(f"/v1/models names no model: {str(answer)[:200]}") from None
 
-    def _tell(self, path: str, body: object = None) -> None:
-        request(self._server.url, "POST", path, body, self._config.start_seconds)
+    def _tell(self, path: str, body: object = None) -> Any:
+        return request(self._server.url, "POST", path, body, self._config.start_seconds)
 
     def _check(self, policy: Policy, prompts: Sequence[PromptTokens]) -> None:
         """Compare the log-probabilities of a few tokens, drawn without truncation at the sampling temperature."""

@@ -101,6 +101,13 @@ def test_weights_are_handed_over_when_the_version_changes_and_only_then(stub, ma
     assert sampler.statistics() == {}
 
 
+def test_a_server_that_remembers_earlier_weights_is_handed_the_weights_again(stub, make_sampler, make_uniform) -> None:
+    sampler, stub.resets = make_sampler(), [False]
+    sampler.sample(make_uniform(), EXAMPLES, 1, seed=0)
+    assert len(stub.loaded) == 2
+    assert sampler.statistics()["server_failures"] == 1
+
+
 def test_buffers_such_as_the_routing_bias_are_handed_over(
     stub, make_sampler, make_uniform, tmp_path, monkeypatch
 ) -> None:

@@ -31,6 +31,8 @@ class StubVllm:
         self.adapters: list[str] = []
         self.faults: list[object] = []
         """What the next completions get instead: a status, or a text that is no JSON."""
+        self.resets: list[bool] = []
+        """Whether its cache can be reset, the next times."""
         self.offset = 0.0
         """How far log-probabilities are off."""
         self.dies_after: int | None = None
@@ -53,7 +55,9 @@ class StubVllm:
             self.adapters.append(body["lora_name"])
         elif path == "/v1/unload_lora_adapter":
             self.adapters.remove(body["lora_name"])
-        elif path not in ("/health", "/reset_prefix_cache"):
+        elif path == "/reset_prefix_cache":
+            return 200, {"success": self.resets.pop(0) if self.resets else True}
+        elif path != "/health":
             return 404, {"detail": "Not Found"}
         return 200, {}
 
