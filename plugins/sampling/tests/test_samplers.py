@@ -28,7 +28,7 @@ def _token_ids(groups):
 
 def test_the_samplers_are_offered_by_name() -> None:
     offered = {component.name: component for component in ponder_samplers()}
-    assert set(offered) == {"generate", "fast", "vllm"}
+    assert set(offered) == {"generate", "fast", "openai", "vllm"}
     assert all(isinstance(component, Component) for component in offered.values())
     assert offered["fast"].make(FastConfig(temperature=0.5)).temperature == 0.5
 
