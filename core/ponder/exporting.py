@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ponder.building import load_policy
+from ponder.components import lazy
 from ponder.durable import rename_durably
 from ponder.errors import InputError, StorageError
 from ponder.interfaces import Policy
@@ -17,7 +18,11 @@ from ponder.model_card import model_card
 from ponder.store import read_stage
 
 if TYPE_CHECKING:
+    from ponder.hf_export import Facts
     from ponder.plugins import Registry
+
+# The core is free of torch: this is there only where a plugin with policies is.
+_write_policy = lazy("ponder.hf_export:write_policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +47,13 @@ def export(
     source = stage.resolve()
     policy = load_policy(registry, source)
     _choose_template(policy, chat_template)
-    from ponder.hf_export import write_policy
-
     try:
         directory.absolute().parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.absolute().parent))
     except OSError as error:
         raise StorageError(f"{directory} cannot be written: {error.strerror}") from error
     try:
-        facts = write_policy(policy, scratch, dtype)
+        facts: Facts = _write_policy(policy, scratch, dtype)
         (scratch / "README.md").write_text(model_card(read_stage(source), facts, directory.name), encoding="utf-8")
         scratch.chmod(0o777 & ~_umask())
         rename_durably(scratch, directory.absolute())

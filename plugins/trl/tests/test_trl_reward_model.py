@@ -1,7 +1,6 @@
 """The stage in real runs: it learns what is preferred, says what is wrong with its data, and can be interrupted."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -219,7 +218,7 @@ def test_every_architecture_learns(tiny_policy, tmp_path):
 @pytest.mark.parametrize("tiny_policy", ["qwen2"], indirect=True)
 def test_adapters_become_part_of_the_weights(tiny_policy):
     merged = tiny_policy.model
-    tiny_policy.model = SimpleNamespace(merge_and_unload=lambda: merged)  # as peft's models have it
+    tiny_policy.model, tiny_policy.merged = None, lambda: merged
     network = make_network(tiny_policy, 1)
     weights = merged.base_model.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in network.base_model.state_dict().items())
