@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from ponder.endpoint import Endpoint
 from ponder.errors import InputError
 
 
@@ -59,6 +61,24 @@ class EndpointOptions:
         """The fields of each request: the model, what the caller sets itself, and over that what `request` says."""
         fields = {"model": self.model, **own, **self.request}
         return {name: value for name, value in fields.items() if value is not None}
+
+
+def endpoint_of(
+    options: EndpointOptions, whose: str, who: str, body: Mapping[str, object], reply_tokens: int, *, wants_text: bool
+) -> Endpoint:
+    """The endpoint that the options describe, with its key; see `Endpoint` and `key_of`."""
+    return Endpoint(
+        whose=whose,
+        url=options.url,
+        key=key_of(options, who),
+        key_variable=options.key_variable,
+        body=body,
+        reply_tokens=reply_tokens,
+        timeout=options.timeout_seconds,
+        retries=options.retries,
+        backoff=options.backoff_seconds,
+        wants_text=wants_text,
+    )
 
 
 def key_of(options: EndpointOptions, who: str) -> str:

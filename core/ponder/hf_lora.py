@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from peft import LoraConfig, LoraModel
+from peft import LoraConfig, LoraModel, PeftConfig
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import cast_adapter_dtype
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
@@ -26,12 +26,12 @@ from transformers import PreTrainedModel
 
 from ponder.errors import InputError
 from ponder.hf_quantised import dequantised, is_quantised
+from ponder.lora_options import LORA_OWNED
 
 WEIGHTS_FILE: Final = "adapter_model.safetensors"
 CONFIG_FILE: Final = "adapter_config.json"
 
 _NAME: Final = "default"
-_OWNED: Final = ("task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_type", "auto_mapping")
 _PREFIX: Final = "base_model.model."
 """What peft puts before the names of weights in a file."""
 
@@ -73,14 +73,7 @@ class Adapters:
     def save(self, directory: Path, base: str) -> None:
         """Write them alone, in peft's format; `base` is the directory or name of the model that they belong to."""
         directory.mkdir(parents=True, exist_ok=True)
-        state = {f"{_PREFIX}{name}": tensor.contiguous() for name, tensor in self._state().items()}
-        save_file(state, directory / WEIGHTS_FILE, metadata={"format": "pt"})
-        config = self._tuner.peft_config[_NAME].to_dict() | {
-            "base_model_name_or_path": base,
-            "inference_mode": True,
-            "task_type": "CAUSAL_LM",
-        }
-        (directory / CONFIG_FILE).write_text(json.dumps(_plain(config), indent=2, sort_keys=True) + "\n", "utf-8")
+        write_adapters(self._model, self._tuner.peft_config[_NAME], directory, base)
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
@@ -107,10 +100,7 @@ class Adapters:
         return ((name, parameter) for name, parameter in self._model.named_parameters() if parameter.requires_grad)
 
     def _state(self) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = get_peft_model_state_dict(
-            self._model, adapter_name=_NAME, save_embedding_layers=False
-        )
-        return state
+        return _adapter_weights(self._model)
 
     def _load(self, directory: Path) -> None:
         path = directory / WEIGHTS_FILE
@@ -127,6 +117,20 @@ class Adapters:
             raise InputError(f"{path}: its adapters do not fit the recipe's `lora`: {reason}") from error
 
 
+def write_adapters(model: PreTrainedModel, config: PeftConfig, directory: Path, base: str) -> None:
+    """Write the adapters in a model alone, in peft's format; `base` is the directory or name of the model below them."""
+    state = {f"{_PREFIX}{name}": tensor.detach().cpu().contiguous() for name, tensor in _adapter_weights(model).items()}
+    save_file(state, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    said = {"base_model_name_or_path": base, "inference_mode": True, "task_type": "CAUSAL_LM"}
+    content = json.dumps(_plain(config.to_dict() | said), indent=2, sort_keys=True) + "\n"
+    (directory / CONFIG_FILE).write_text(content, encoding="utf-8")
+
+
+def _adapter_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = get_peft_model_state_dict(model, adapter_name=_NAME, save_embedding_layers=False)
+    return state
+
+
 def stored_adapters(directory: Path) -> dict[str, Any] | None:
     """What a directory says of the adapters in it, `base_model_name_or_path` among it; None when it holds none alone."""
     path = directory / CONFIG_FILE
@@ -140,7 +144,9 @@ def stored_options(directory: Path) -> dict[str, Any]:
     """The options of the adapters in a directory, as LoraConfig takes them."""
     stored = stored_adapters(directory) or {}
     known = {field.name for field in dataclasses.fields(LoraConfig) if field.init}
-    return {name: value for name, value in stored.items() if name in known and name not in _OWNED and value is not None}
+    return {
+        name: value for name, value in stored.items() if name in known and name not in LORA_OWNED and value is not None
+    }
 
 
 def whole_weight(module: nn.Module) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ponder.context import FinishedStage
-from ponder.durable import read_json
+from ponder.durable import MANIFEST, read_json
 from ponder.store import read_stage
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def _row(stage: FinishedStage, store: Path) -> Sequence[str]:
     for name, fingerprint in stage.parents.items():
         parent = store / fingerprint
         if (parent / "result.json").exists() and (written := read_stage(parent).result.task) is not None:
-            data.append(f"{name} ({hashlib.sha256(written.read_bytes()).hexdigest()[:12]})")
+            sums = read_json(parent / MANIFEST)["files"]
+            data.append(f"{name} ({sums[written.relative_to(parent).as_posix()]['sha256'][:12]})")
     parents = ", ".join(stage.parents) or "nothing"
     return stage.name, f"`{stage.type}`", parents, ", ".join(data) or "–", str(made_from.get("seed", "?"))
 

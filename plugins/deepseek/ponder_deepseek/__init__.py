@@ -6,16 +6,14 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ponder import Component, Policy, hookimpl, lazy, passthrough, ref
+from ponder.lora_options import LORA_OWNED
 from ponder_deepseek.sizes import PRESETS, SizeOptions, Sizes
 
 if TYPE_CHECKING:
     from ponder.footprints import Footprint
-
-LORA_OWNED: Final = ("task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_type", "auto_mapping")
-"""Keys of peft's LoraConfig that a recipe cannot set."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Final
 from ponder import Example, Rollout
 from ponder.asking import ask_all, spent
 from ponder.endpoint import Budget, Endpoint, Question, SpentError
-from ponder.endpoint_options import key_of
+from ponder.endpoint_options import endpoint_of, key_of
 from ponder.kept_replies import KeptReplies, cache_directory
 from ponder.text import THINK_CLOSE, THINK_OPEN, readable_prompt, split_response
 from ponder_rewards.judge_options import PLACEHOLDERS, TEMPLATE, JudgeConfig
@@ -89,18 +89,7 @@ class Judge:
         return {prompt: reply.text for prompt, reply in answers.replies.items()}
 
     def _endpoint(self) -> Endpoint:
-        config = self._config
-        return Endpoint(
-            whose=_WHO,
-            url=config.url,
-            key=key_of(config, _REWARD),
-            key_variable=config.key_variable,
-            body=self._body(),
-            reply_tokens=config.max_reply_tokens,
-            timeout=config.timeout_seconds,
-            retries=config.retries,
-            backoff=config.backoff_seconds,
-        )
+        return endpoint_of(self._config, _WHO, _REWARD, self._body(), self._config.max_reply_tokens, wants_text=False)
 
     def _body(self) -> dict[str, object]:
         return self._config.body(temperature=self._config.temperature, max_tokens=self._config.max_reply_tokens)

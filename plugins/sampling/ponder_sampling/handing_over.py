@@ -8,8 +8,6 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from ponder import Policy
 from ponder.errors import InputError
 from ponder.hf import merged_model, quiet_files
@@ -95,17 +93,12 @@ class Exchange:
 
     def adapter(self, policy: Policy) -> Path:
         """The policy's adapters alone, in peft's format, in a directory that was not there before."""
-        from peft.utils import get_peft_model_state_dict
+        # Loads peft, which only policies with adapters need.
+        from ponder.hf_lora import write_adapters
 
         self._adapters += 1
         directory = self._made(f"adapter-{self._adapters}")
-        state = get_peft_model_state_dict(policy.model, adapter_name="default", save_embedding_layers=False)
-        save_file(
-            {f"base_model.model.{name}": tensor.detach().cpu().contiguous() for name, tensor in state.items()},
-            directory / "adapter_model.safetensors",
-        )
-        config = _adapter_config(policy).to_dict()
-        (directory / "adapter_config.json").write_text(json.dumps(config, default=_plain), encoding="utf-8")
+        write_adapters(policy.model, _adapter_config(policy), directory, str(policy.model.config._name_or_path or ""))
         return directory
 
     def close(self) -> None:
@@ -133,9 +126,3 @@ def _name_routing(directory: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     if config.get("model_type") == "deepseek_v3":
         path.write_text(json.dumps({**config, "topk_method": _ROUTING}, indent=2), encoding="utf-8")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    return str(getattr(value, "value", value))

@@ -9,7 +9,7 @@ from typing import Final
 from ponder import Completion, Example, Policy
 from ponder.asking import KEPT, ask_all, spent
 from ponder.endpoint import Budget, Endpoint, Question, Reply, SpentError
-from ponder.endpoint_options import key_of
+from ponder.endpoint_options import endpoint_of, key_of
 from ponder.errors import StageError
 from ponder.kept_replies import KeptReplies, cache_directory
 from ponder.randomness import derive_seed
@@ -98,18 +98,8 @@ class OpenaiSampler:
         return config.body(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_new_tokens)
 
     def _endpoint(self) -> Endpoint:
-        config = self.config
-        return Endpoint(
-            whose=_WHO,
-            url=config.url,
-            key=key_of(config, "sampler openai"),
-            key_variable=config.key_variable,
-            body=self._body(),
-            reply_tokens=config.max_new_tokens,
-            timeout=config.timeout_seconds,
-            retries=config.retries,
-            backoff=config.backoff_seconds,
-            wants_text=True,
+        return endpoint_of(
+            self.config, _WHO, "sampler openai", self._body(), self.config.max_new_tokens, wants_text=True
         )
 
     def _completion(self, reply: Reply, version: int) -> Completion:

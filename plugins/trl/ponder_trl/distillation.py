@@ -101,15 +101,7 @@ class OnPolicyDistillation:
 
     def _pace(self) -> loop.Pace:
         config = self._config
-        return loop.Pace(
-            steps=config.steps,
-            learning_rate=constant(config.learning_rate, config.warmup_steps),
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            max_skipped=config.max_skipped,
-            checkpoint_every=config.checkpoint_every,
-        )
+        return loop.Pace.of(config, config.steps, constant(config.learning_rate, config.warmup_steps))
 
     def _make_trainer(self, student: Policy, teacher: Policy, answers: Answers, pieces: loop.Pieces) -> StudentTrainer:
         config = self._config

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
@@ -29,6 +29,35 @@ FINAL_STEPS = 10
 """Steps whose mean the stage's result reports."""
 
 
+class Paced(Protocol):
+    """The options that all stages on TRL's trainers have."""
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """AdamW's decay rates."""
+        ...
+
+    @property
+    def weight_decay(self) -> float:
+        """AdamW's weight decay."""
+        ...
+
+    @property
+    def max_grad_norm(self) -> float:
+        """The global norm that gradients are scaled down to."""
+        ...
+
+    @property
+    def max_skipped(self) -> int:
+        """Steps in a row that are not finite after which the stage gives up."""
+        ...
+
+    @property
+    def checkpoint_every(self) -> int | None:
+        """Steps between checkpoints."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pace:
     """How many steps there are, and how large each is."""
@@ -43,6 +72,19 @@ class Pace:
     max_skipped: int
     """Steps in a row that are not finite after which the stage gives up."""
     checkpoint_every: int | None
+
+    @classmethod
+    def of(cls, config: Paced, steps: int, learning_rate: Callable[[int], float]) -> Pace:
+        """That of a stage's options, which name all but the number of steps and the learning rate's course."""
+        return cls(
+            steps=steps,
+            learning_rate=learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+            max_skipped=config.max_skipped,
+            checkpoint_every=config.checkpoint_every,
+        )
 
 
 @dataclass(frozen=True)

@@ -80,16 +80,10 @@ class RewardModel:
 
     def _pace(self, batches: RewardBatches) -> loop.Pace:
         config = self._config
-        return loop.Pace(
-            steps=batches.steps,
-            learning_rate=cosine(
-                config.learning_rate, config.min_learning_rate_ratio, config.warmup_steps, batches.steps
-            ),
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            max_skipped=config.max_skipped,
-            checkpoint_every=config.checkpoint_every,
+        return loop.Pace.of(
+            config,
+            batches.steps,
+            cosine(config.learning_rate, config.min_learning_rate_ratio, config.warmup_steps, batches.steps),
         )
 
     def _make_trainer(self, trained: _Trained, batches: RewardBatches, pieces: loop.Pieces) -> StepTrainer:

@@ -70,14 +70,8 @@ class TrlGrpo:
 
     def _pace(self) -> loop.Pace:
         config = self._config
-        return loop.Pace(
-            steps=config.steps * config.updates_per_step,
-            learning_rate=constant(config.learning_rate, config.warmup_steps),
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            max_skipped=config.max_skipped,
-            checkpoint_every=config.checkpoint_every,
+        return loop.Pace.of(
+            config, config.steps * config.updates_per_step, constant(config.learning_rate, config.warmup_steps)
         )
 
     def _make_trainer(
