@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ tasks:
   sums: {type: reasoning_gym, dataset: chain_sum, size: 12, options: {min_terms: 2, max_terms: 2, min_digits: 1, max_digits: 1}}
   exam: {type: reasoning_gym, dataset: chain_sum, size: 4, seed: 9, options: {min_terms: 2, max_terms: 2, min_digits: 2, max_digits: 2}}
 samplers:
-  teacher: {type: openai, url: URL, model: big, key_variable: TEACHER_KEY, cache: CACHE, concurrency: 2, retries: 1, backoff_seconds: 0.0}
+  teacher: {type: openai, url: URL, model: big, key_variable: TEACHER_KEY, cache: CACHE, concurrency: CONCURRENCY, retries: 1, backoff_seconds: 0.0}
 stages:
   traces: {type: rejection_sampling, task: sums, sampler: teacher, prompts_per_chunk: 4}
   taught: {type: evaluate, task: exam, sampler: teacher, samples: 2}
@@ -40,6 +41,7 @@ stages:
   report: {type: report}
 """
 ASKED = 12 * 4
+CONCURRENCY = 2
 EXAMINED = 4 * 2
 
 
@@ -64,7 +66,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubEndpoint]:
 
 def write(folder: Path, server: StubEndpoint) -> Path:
     path = folder / "taught.yaml"
-    path.write_text(RECIPE.replace("URL", server.url).replace("CACHE", str(folder / "cache")))
+    given = {"URL": server.url, "CACHE": str(folder / "cache"), "CONCURRENCY": str(CONCURRENCY)}
+    path.write_text(re.sub("|".join(given), lambda name: given[name.group()], RECIPE))
     return path
 
 
@@ -107,11 +110,13 @@ def test_a_student_learns_from_a_teacher_and_the_report_tells_of_both(server: St
 
 
 def test_a_killed_run_asks_only_for_the_rest(server: StubEndpoint, tmp_path: Path) -> None:
-    path, half = write(tmp_path, server), threading.Event()
+    path, half, answered = write(tmp_path, server), threading.Event(), ASKED // 2 - 3
 
     def until_half(number: int, body: Body) -> Answer:
-        if number > ASKED // 2 - 3:
-            half.set()
+        if number > answered:
+            # Only when both threads ask anew are all replies before known to be kept.
+            if number == answered + CONCURRENCY:
+                half.set()
             threading.Event().wait(30)
         return solve(number, body)
 
@@ -121,7 +126,6 @@ def test_a_killed_run_asks_only_for_the_rest(server: StubEndpoint, tmp_path: Pat
     assert half.wait(90)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    answered = ASKED // 2 - 3
     server.answer = solve
     server.asked.clear()
     assert len(rows(run(path, until="traces")["traces"])) == ASKED

@@ -7,11 +7,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ponder.endpoint import Endpoint
 from ponder.errors import InputError
+
+if TYPE_CHECKING:
+    from ponder.endpoint import Endpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,8 @@ def endpoint_of(
     options: EndpointOptions, whose: str, who: str, body: Mapping[str, object], reply_tokens: int, *, wants_text: bool
 ) -> Endpoint:
     """The endpoint that the options describe, with its key; see `Endpoint` and `key_of`."""
+    from ponder.endpoint import Endpoint
+
     return Endpoint(
         whose=whose,
         url=options.url,

@@ -105,6 +105,7 @@ class StageSuite(ComponentSuite):
                 self._require_same(expected, resumed, where)
 
     def test_what_is_done_is_not_done_again(self) -> None:
+        self.run()
         again = self.run("main")
         require("done before" in again.said, "run a second time it is made again: keep plain data in its options")
 
