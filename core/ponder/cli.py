@@ -30,9 +30,10 @@ _QUIET: Final = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "TQDM_DISABLE": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
-"""Telemetry of the libraries that plugins use, off unless the user says otherwise."""
+"""Telemetry and progress bars of the libraries that plugins use, off unless the user says otherwise: progress is ours to show."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
