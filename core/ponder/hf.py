@@ -30,34 +30,61 @@ FORWARD_AND_BACKWARD = 6
 def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0, kept: Tensor | None = None) -> Tensor:
     """Log-probabilities in nats of `tokens` [...] under `logits` [..., vocab] / temperature, in float32.
 
-    With `kept` [..., most] they are among these tokens alone, -1 standing where there are fewer. Works through the rows in chunks, so that a large vocabulary is never held twice in float32.
+    With `kept` [..., most] they are among these tokens alone, -1 standing where there are fewer. Works through the rows in chunks,
+    forward and backward, so that a large vocabulary is never held a second time in float32.
     """
     rows = logits.reshape(-1, logits.shape[-1])
-    chosen = tokens.reshape(-1)
-    among = None if kept is None else kept.reshape(len(rows), -1)
-    chunk = max(1, LOGPROB_CHUNK // rows.shape[-1])
-    parts = [
-        _chosen_logprobs(
-            rows[start : start + chunk],
-            chosen[start : start + chunk],
-            temperature,
-            None if among is None else among[start : start + chunk],
-        )
-        for start in range(0, len(rows), chunk)
-    ]
-    return (torch.cat(parts) if parts else rows.new_zeros(0)).view(tokens.shape)
+    among = None if kept is None else kept.reshape(len(rows), -1).to(rows.device)
+    found: Tensor = _ChosenLogprobs.apply(rows, tokens.reshape(-1), temperature, among)
+    return found.view(tokens.shape)
 
 
-def _chosen_logprobs(rows: Tensor, chosen: Tensor, temperature: float, kept: Tensor | None) -> Tensor:
-    scaled = rows.float() if temperature == 1.0 else rows.float() / temperature
-    return scaled.gather(1, chosen[:, None]).squeeze(1) - _normalisers(scaled, kept)
+class _ChosenLogprobs(torch.autograd.Function):
+    """Autograd's own backward pass would fill a gradient of all rows with zeros for each chunk, and keep the scaled logits besides."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, chosen: Tensor, temperature: float, kept: Tensor | None) -> Tensor:
+        normalisers = torch.empty(len(rows), device=rows.device)
+        found = torch.empty_like(normalisers)
+        for chunk in _chunks(rows):
+            scaled = rows[chunk].float() / temperature
+            normalisers[chunk] = _normalisers(scaled, None if kept is None else kept[chunk])
+            found[chunk] = scaled.gather(1, chosen[chunk, None]).squeeze(1) - normalisers[chunk]
+        ctx.save_for_backward(rows, chosen, normalisers, kept)
+        ctx.temperature = temperature
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        rows, chosen, normalisers, kept = ctx.saved_tensors
+        scales = gradients[0] / ctx.temperature
+        gradient = torch.empty_like(rows)
+        for chunk in _chunks(rows):
+            scaled, scale = rows[chunk].float() / ctx.temperature, scales[chunk, None]
+            shares = (scaled - normalisers[chunk, None]).exp_()
+            if kept is not None:
+                shares = _only(shares, kept[chunk])
+            gradient[chunk] = shares.mul_(-scale).scatter_add_(1, chosen[chunk, None], scale)
+        return gradient, None, None, None
+
+
+def _chunks(rows: Tensor) -> Iterator[slice]:
+    size = max(1, LOGPROB_CHUNK // rows.shape[-1])
+    return (slice(start, start + size) for start in range(0, len(rows), size))
 
 
 def _normalisers(scaled: Tensor, kept: Tensor | None) -> Tensor:
     if kept is None:
         return scaled.logsumexp(1)
-    kept = kept.to(scaled.device)
     return scaled.gather(1, kept.clamp(min=0)).masked_fill(kept < 0, float("-inf")).logsumexp(1)
+
+
+def _only(shares: Tensor, kept: Tensor) -> Tensor:
+    """The shares [rows, vocab] of the tokens in `kept` [rows, most], 0 for all others."""
+    rows, vocabulary = shares.shape
+    mask = torch.zeros(rows, vocabulary + 1, dtype=torch.bool, device=shares.device)
+    mask.scatter_(1, kept.where(kept >= 0, vocabulary), True)
+    return shares.where(mask[:, :vocabulary], 0.0)
 
 
 def active_parameters(model: nn.Module) -> int:

@@ -75,6 +75,27 @@ def test_log_probabilities_do_not_depend_on_the_chunks(monkeypatch):
     assert torch.equal(hf.token_logprobs(logits, tokens), whole)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("among", [None, 3])
+@given(temperature=st.floats(0.1, 3.0), seed=st.integers(0, 99))
+def test_the_gradient_of_log_probabilities_is_the_softmaxs_whatever_the_chunks(among, dtype, temperature, seed):
+    torch.manual_seed(seed)
+    logits, tokens = torch.randn(6, 11).to(dtype), torch.randint(0, 11, (6,))
+    kept, masked = None, torch.zeros(6, 11)
+    if among is not None:
+        others = torch.rand(6, 11).argsort(1)[:, :among]
+        kept = torch.cat([tokens[:, None], others.where(others != tokens[:, None], -1)], dim=1)
+        masked = torch.full((6, 12), float("-inf")).scatter_(1, kept.where(kept >= 0, 11), 0.0)[:, :11]
+    ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    weights = torch.randn(6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hf, "LOGPROB_CHUNK", 33)
+        (hf.token_logprobs(ours, tokens, temperature, kept) * weights).sum().backward()
+    expected = (plain.float() / temperature + masked).log_softmax(1).gather(1, tokens[:, None]).squeeze(1)
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, plain.grad, atol=1e-2 if dtype == torch.bfloat16 else 1e-5, rtol=1e-2)
+
+
 def test_half_precision_logits_are_normalised_in_single_precision():
     logits = torch.zeros(1, 1000, dtype=torch.bfloat16)
     assert hf.token_logprobs(logits, torch.tensor([3])).item() == pytest.approx(-math.log(1000), abs=1e-6)

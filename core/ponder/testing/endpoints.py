@@ -19,8 +19,8 @@ class StubEndpoint(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, answer: Callable[[int, Body], Answer] = lambda number, body: "Fine.") -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, answer: Callable[[int, Body], Answer] = lambda number, body: "Fine.", *, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.answer: Callable[[int, Any], Answer] = answer
         self.asked: list[tuple[Body, Mapping[str, str]]] = []
         """The body and the headers of each request."""
