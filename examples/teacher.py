@@ -7,6 +7,7 @@ thinks before it answers, says so in `reasoning_content`, and errs: one time in 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import re
 import sys
@@ -47,11 +48,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--port", type=int, default=8000)
     port = parser.parse_args(arguments).port
     with StubEndpoint(reply, port=port) as server:
-        print(f"serving {server.url}; Ctrl-C ends it")
-        try:
+        sys.stdout.write(f"serving {server.url}; Ctrl-C ends it\n")
+        sys.stdout.flush()
+        with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            print("done")
 
 
 if __name__ == "__main__":

@@ -179,6 +179,10 @@ class GrpoConfig:
     max_sampler_gap: float = 0.5
     """Mean distance, in nats a token, between the sampler's and the trainer's log-probabilities of a step's first update above
     which the stage stops: what is learnt would be the gradient of another policy."""
+    importance_cap: float | None = None
+    """Truncated importance sampling (Yao et al. 2025, "Your efficient RL framework secretly brings you off-policy RL training"), for
+    samplers that compute otherwise than the trainer, such as `vllm`: each token's gradient is multiplied by the probability that the
+    trainer gave it before the step's updates over the sampler's, at most this (2.0 there); null multiplies by nothing."""
     max_skipped: int = 10
     """Updates in a row with a non-finite loss or gradient after which the stage gives up; each leaves the weights untouched."""
     checkpoint_every: int | None = None
@@ -217,6 +221,8 @@ class GrpoConfig:
     def _check_guards(self) -> None:
         if not self.max_sampler_gap > 0:
             raise ValueError(f"max_sampler_gap must be greater than 0, not {self.max_sampler_gap}")
+        if self.importance_cap is not None and not self.importance_cap > 0:
+            raise ValueError(f"importance_cap must be greater than 0, not {self.importance_cap}")
         if not 0 <= self.balance < math.inf:
             raise ValueError(f"balance must be a number of at least 0, not {self.balance}")
 

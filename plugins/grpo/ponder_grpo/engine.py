@@ -73,13 +73,18 @@ class Engine:
             learnt = [row for row in batch if needs_gradient(row, self.loss)]
             if learnt:
                 self._spend(FORWARD_AND_BACKWARD, learnt, self.policy)
-                known = batch if update == 0 else [_without_sampled(row) for row in batch]
-                reports.append(self._update(known, max_tokens, is_first=update == 0))
+                reports.append(self._update(batch, max_tokens, is_first=update == 0))
         return self._summary(step, reports)
 
     def _with_known_logprobs(self, step: int, rows: Sequence[Row]) -> list[Row]:
         """Give rows the old and reference log-probabilities that the updates cannot get for nothing."""
         rows = list(rows)
+        if self.config.importance_cap is not None and any(
+            row.completion and row.sampled_logprobs is None for row in rows
+        ):
+            raise StageError(
+                "importance_cap compares with the sampler's log-probabilities, and this sampler gives none: leave it out"
+            )
         if self.config.updates_per_step > 1:
             rows = self._with_old(rows)
         if self.reference is not None:
@@ -92,7 +97,7 @@ class Engine:
         return rows
 
     def _with_old(self, rows: list[Row]) -> list[Row]:
-        if all(row.sampled_logprobs is not None for row in rows):
+        if self.config.importance_cap is None and all(row.sampled_logprobs is not None for row in rows):
             return [replace(row, old_logprobs=torch.tensor(row.sampled_logprobs, dtype=torch.float32)) for row in rows]
         self._spend(FORWARD, rows, self.policy)
         known = completion_logprobs(self._reader, rows, self._options)
@@ -113,7 +118,11 @@ class Engine:
         if not (math.isfinite(metrics["loss"]) and math.isfinite(norm)):
             self._skip(rows, max_tokens)
             return None
-        self._check_gap(metrics.get("sampler_gap", 0.0))
+        if is_first:
+            self._check_gap(metrics.get("sampler_gap", 0.0))
+        else:
+            # The sampler's weights are no longer the policy's, and a gap between them means nothing.
+            metrics.pop("sampler_gap", None)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.policy.version += 1
@@ -162,12 +171,7 @@ class Engine:
 
     @property
     def _options(self) -> PassOptions:
-        return PassOptions(self.temperature, self.config.micro_batch_tokens)
-
-
-def _without_sampled(row: Row) -> Row:
-    """After the first update the sampler's weights are no longer the policy's, and a gap between them means nothing."""
-    return replace(row, sampled_logprobs=None)
+        return PassOptions(self.temperature, self.config.micro_batch_tokens, self.config.importance_cap)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class PassOptions:
 
     temperature: float
     micro_batch_tokens: int
+    importance_cap: float | None = None
+    """See `GrpoConfig.importance_cap`; of use only where there is a gradient."""
 
 
 def needs_gradient(row: Row, loss: Loss) -> bool:
@@ -53,7 +55,8 @@ def accumulate_gradients(
     """Add the gradient of the loss over `rows` to the parameters' and return the loss and its metrics.
 
     Neither depends on micro-batching, padding or the order of rows. `sampler_gap` is the mean distance, in nats, between the
-    model's log-probabilities and the sampler's.
+    model's log-probabilities and the sampler's. With an importance cap the gradient of each token, that of a KL term included, is
+    weighted, whatever the loss; `importance` is the mean weight and `importance_capped` the share of tokens that the cap holds down.
     """
     shape = BatchShape(len(rows), count_tokens(rows), max_tokens)
     learnt = [row for row in rows if needs_gradient(row, loss)]
@@ -61,9 +64,11 @@ def accumulate_gradients(
     totals: dict[str, Tensor] = {"loss": torch.zeros(())}
     for prompts, batch, places in _passes(read, learnt, options):
         inputs = _loss_inputs(_logprobs(prompts, batch, places), batch, shape, needs_reference(loss))
-        output = loss(inputs)
+        weighted, importance = _weighted(inputs, batch, options.importance_cap, gap_tokens)
+        output = loss(weighted)
         output.loss.backward()
-        shares = {"loss": output.loss.detach(), **output.metrics, **_sampler_gap(inputs, batch, gap_tokens)}
+        gap = _sampler_gap(inputs, batch, gap_tokens)
+        shares = {"loss": output.loss.detach(), **output.metrics, **gap, **importance}
         totals = {name: totals.get(name, 0.0) + share for name, share in shares.items()}
     return {name: float(total) for name, total in totals.items()}
 
@@ -143,3 +148,21 @@ def _sampler_gap(inputs: LossInputs, batch: Sequence[Row], tokens: int) -> dict[
         return {}
     distance = (inputs.logprobs.detach() - pad_values(sampled, inputs.mask)).abs()
     return {"sampler_gap": torch.where(inputs.mask, distance, 0.0).sum() / tokens}
+
+
+def _weighted(
+    inputs: LossInputs, batch: Sequence[Row], cap: float | None, tokens: int
+) -> tuple[LossInputs, dict[str, Tensor]]:
+    """The same values with each token's gradient times its importance, and shares of that, `tokens` being those of all micro-batches.
+
+    Importance is how much likelier the trainer thought a token than the sampler did, up to the cap. It is put into the
+    log-probabilities, so that any loss is weighted without knowing of it.
+    """
+    if cap is None:
+        return inputs, {}
+    sampled = pad_values([torch.tensor(row.sampled_logprobs) for row in batch], inputs.mask)
+    weights = torch.where(inputs.mask, inputs.old_logprobs - sampled, 0.0).exp().clamp(max=cap)
+    known = inputs.logprobs.detach()
+    counted = {"importance": weights, "importance_capped": (weights >= cap).float()}
+    shares = {name: torch.where(inputs.mask, values, 0.0).sum() / tokens for name, values in counted.items()}
+    return replace(inputs, logprobs=known + weights * (inputs.logprobs - known)), shares

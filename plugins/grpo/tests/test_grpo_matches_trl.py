@@ -56,7 +56,7 @@ def right_padded(sequences, value):
     return torch.nn.utils.rnn.pad_sequence([torch.as_tensor(s) for s in sequences], True, value)
 
 
-def trl_loss_and_gradient(model, tokenizer, options, old, reference, directory):
+def trl_loss_and_gradient(model, tokenizer, options, old, reference, directory, importance=None):
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
@@ -92,6 +92,10 @@ def trl_loss_and_gradient(model, tokenizer, options, old, reference, directory):
         "ref_per_token_logps": right_padded(reference, 0.0),
         "num_items_in_batch": mask.sum(),
     }
+    if importance is not None:
+        # What makes it weight is that vLLM drew the completions; here nothing is drawn.
+        trainer.use_vllm = True
+        inputs["importance_sampling_ratio"] = right_padded(importance, 0.0)
     trainer.model.zero_grad(set_to_none=True)
     trainer.model.train()
     loss = trainer._compute_loss(trainer.model, inputs)
@@ -103,7 +107,7 @@ def flat_gradient(model):
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-def our_loss_and_gradient(model, loss, old, reference):
+def our_loss_and_gradient(model, loss, old, reference, sampled=None, cap=None):
     rows = [
         Row(
             index=index,
@@ -113,11 +117,12 @@ def our_loss_and_gradient(model, loss, old, reference):
             advantage=ADVANTAGES[index],
             old_logprobs=old[index],
             reference_logprobs=reference[index],
+            sampled_logprobs=None if sampled is None else sampled[index].tolist(),
         )
         for index in range(4)
     ]
     model.zero_grad(set_to_none=True)
-    metrics = accumulate_gradients(partial(read_prompts, model), rows, loss, LIMIT, PassOptions(1.0, 4096))
+    metrics = accumulate_gradients(partial(read_prompts, model), rows, loss, LIMIT, PassOptions(1.0, 4096, cap))
     return metrics["loss"], flat_gradient(model)
 
 
@@ -131,3 +136,15 @@ def test_loss_and_gradient_agree_with_trl(case, model, tokenizer, tmp_path):
     theirs, their_gradient = trl_loss_and_gradient(model, tokenizer, options, old, reference, tmp_path)
     assert ours == pytest.approx(theirs, abs=1e-5)
     torch.testing.assert_close(our_gradient, their_gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["qwen2"])
+def test_the_gradient_under_an_importance_cap_is_that_of_trls_token_truncation(model, tokenizer, tmp_path):
+    loss, options = CASES["dapo"]
+    old, sampled = near(model, 1), near(model, 3)
+    importance = [(one - other).exp().clamp(max=1.2) for one, other in zip(old, sampled, strict=True)]
+    assert any((weights == 1.2).any() for weights in importance)
+    _, ours = our_loss_and_gradient(model, loss, old, old, sampled, cap=1.2)
+    _, theirs = trl_loss_and_gradient(model, tokenizer, options, old, old, tmp_path, importance)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

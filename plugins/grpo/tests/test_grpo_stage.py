@@ -291,6 +291,24 @@ def test_a_sampler_with_other_log_probabilities_is_told_of(make_context):
 
 
 @QWEN
+@pytest.mark.parametrize("minibatches", [1, 2])
+def test_under_an_importance_cap_tokens_that_the_sampler_thought_unlikely_weigh_the_cap(make_context, minibatches):
+    unlikely = [Completion("a", (2, 0), (-40.0, -40.0)), Completion("p", (17, 0), (-40.0, -40.0))]
+    context = make_context(NO_KL, sampler_object=Scripted(unlikely))
+    run(context, importance_cap=2.0, minibatches=minibatches)
+    line = context.metrics()[0]
+    assert (line["importance"], line["importance_capped"]) == (pytest.approx(2.0), 1.0)
+    assert line["sampler_gap"] > 1
+
+
+@QWEN
+def test_an_importance_cap_needs_the_samplers_log_probabilities(make_context):
+    silent = [Completion("a", (2, 0), ()), Completion("p", (17, 0), ())]
+    with pytest.raises(StageError, match="importance_cap compares with the sampler's log-probabilities"):
+        run(make_context(NO_KL, sampler_object=Scripted(silent)), importance_cap=2.0)
+
+
+@QWEN
 def test_a_sampler_with_the_log_probabilities_of_another_policy_stops_the_stage(make_context):
     wrong = [Completion("a", (2, 0), (-9.0, -9.0)), Completion("p", (17, 0), (-9.0, -9.0))]
     with pytest.raises(StageError, match=r"nats a token away from the trainer's \(max_sampler_gap is 0\.5\)"):

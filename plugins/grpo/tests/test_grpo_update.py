@@ -1,5 +1,6 @@
 """Loss and gradient of an update do not depend on how it is computed."""
 
+import math
 import random
 from dataclasses import replace
 from functools import partial
@@ -54,10 +55,10 @@ def _near(logprobs, draw):
     return logprobs + torch.tensor([draw.uniform(-0.4, 0.4) for _ in logprobs])
 
 
-def loss_and_gradient(model, rows, loss, budget=4096, temperature=0.8):
+def loss_and_gradient(model, rows, loss, budget=4096, temperature=0.8, cap=None):
     model.zero_grad(set_to_none=True)
     metrics = accumulate_gradients(
-        partial(forward.read_prompts, model), rows, loss, 12, PassOptions(temperature, budget)
+        partial(forward.read_prompts, model), rows, loss, 12, PassOptions(temperature, budget, cap)
     )
     gradient = torch.cat(
         [p.grad.flatten() if p.grad is not None else torch.zeros(p.numel()) for p in model.parameters()]
@@ -183,6 +184,52 @@ def test_the_distance_to_the_samplers_log_probabilities_is_measured(model):
     shifted = [replace(row, sampled_logprobs=(current[row.index] + 0.25).tolist()) for row in rows]
     metrics, _ = loss_and_gradient(model, shifted, LOSSES["dapo"])
     assert metrics["sampler_gap"] == pytest.approx(0.25, abs=1e-5)
+
+
+def from_sampler(model, shift):
+    """Rows whose sampler thought each token so many nats less likely than the model does."""
+    rows = [replace(row, old_logprobs=None, reference_logprobs=None) for row in make_rows(model)]
+    current = completion_logprobs(partial(forward.read_prompts, model), rows, PassOptions(0.8, 4096))
+    return [replace(row, sampled_logprobs=(current[row.index] - shift).tolist()) for row in rows]
+
+
+def raw_gradient(model, rows, loss, cap=None):
+    model.zero_grad(set_to_none=True)
+    metrics = accumulate_gradients(
+        partial(forward.read_prompts, model), rows, loss, 12, PassOptions(0.8, 4096, importance_cap=cap)
+    )
+    return metrics, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def test_a_sampler_that_agrees_is_weighted_by_one(model):
+    rows = from_sampler(model, 0.0)
+    metrics, weighted = raw_gradient(model, rows, LOSSES["dapo"], cap=2.0)
+    _, plain = raw_gradient(model, rows, LOSSES["dapo"])
+    assert (metrics["importance"], metrics["importance_capped"]) == (pytest.approx(1, abs=1e-5), 0)
+    torch.testing.assert_close(weighted, plain, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shift", "weight", "capped"), [(0.5, math.exp(0.5), 0), (-0.5, math.exp(-0.5), 0), (3.0, 2.0, 1)]
+)
+def test_tokens_weigh_by_how_much_likelier_the_trainer_thinks_them_up_to_the_cap(model, shift, weight, capped):
+    rows = from_sampler(model, shift)
+    metrics, weighted = raw_gradient(model, rows, LOSSES["dr_grpo"], cap=2.0)
+    _, plain = raw_gradient(model, rows, LOSSES["dr_grpo"])
+    assert metrics["importance"] == pytest.approx(weight, rel=1e-4)
+    assert metrics["importance_capped"] == capped
+    torch.testing.assert_close(weighted, weight * plain, rtol=1e-3, atol=1e-5)
+
+
+def test_after_an_update_tokens_still_weigh_by_what_the_trainer_thought_before_it(model):
+    rows = from_sampler(model, 0.5)
+    old = completion_logprobs(partial(forward.read_prompts, model), rows, PassOptions(0.8, 4096))
+    rows = [replace(row, old_logprobs=old[row.index]) for row in rows]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter *= 1.1
+    metrics, _ = raw_gradient(model, rows, LOSSES["dapo"], cap=2.0)
+    assert metrics["importance"] == pytest.approx(math.exp(0.5), rel=1e-4)
 
 
 def test_a_model_with_a_sliding_window_is_read_row_by_row():
