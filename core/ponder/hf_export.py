@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ponder.errors import InputError
 from ponder.hf import merged_model, quiet_files
@@ -31,6 +31,8 @@ class Facts:
     dtype: str
     prefills: bool
     """Whether a rendered prompt ends with an opened <think>, so that a server must be told that the answer begins inside it."""
+    gguf: str = ""
+    """The name of the GGUF file; empty where transformers' files were written."""
 
     @property
     def summary(self) -> str:
@@ -54,10 +56,15 @@ def write_policy(policy: Policy, directory: Path, dtype: str | None) -> Facts:
         raise InputError("the policy's tokenizer has no eos_token: nobody who loads it could tell where an answer ends")
     _say_how_to_sample(policy, directory)
     _leave_out_places(directory)
-    prompt = render_prompt(policy.tokenizer, [{"role": "user", "content": "1 + 1?"}])
     count = sum(parameter.numel() for parameter in model.parameters())
     name = str(model.dtype).removeprefix("torch.")
-    return Facts(type(model).__name__, count, name, prompt.rstrip().endswith(THINK_OPEN))
+    return Facts(type(model).__name__, count, name, prefills(policy.tokenizer))
+
+
+def prefills(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a rendered prompt ends with an opened <think>."""
+    prompt = render_prompt(tokenizer, [{"role": "user", "content": "1 + 1?"}])
+    return prompt.rstrip().endswith(THINK_OPEN)
 
 
 def _in_precision(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

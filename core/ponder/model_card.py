@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from ponder.hf_export import Facts
 
 _SHOWN: Final = ("pass@1", "format_rate", "language_consistency", "response_length")
+MADE: Final = "Made with ponder "
+"""What every card says: an export is known by it."""
 _TEMPLATE: Final = """---
-library_name: transformers
+library_name: {library}
 pipeline_tag: text-generation
 license: other
 tags: [reasoning, reinforcement-learning, ponder]
@@ -25,7 +27,7 @@ tags: [reasoning, reinforcement-learning, ponder]
 
 # {title}
 
-{summary}. Made with ponder {version}. The licence is for whoever publishes it to state, above.
+{summary}. {made}{version}. The licence is for whoever publishes it to state, above.
 
 ## How it was made
 
@@ -40,7 +42,9 @@ data's description, or of the file where a stage wrote it.
 
 ## How to use it
 
-```python
+{usage}
+"""
+_TRANSFORMERS: Final = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("{title}")
@@ -49,14 +53,18 @@ prompt = tokenizer.apply_chat_template([{{"role": "user", "content": "1 + 2 = ?"
 print(tokenizer.decode(model.generate(**prompt, max_new_tokens=512)[0]))
 ```
 
-`generation_config.json` holds the sampling of DeepSeek-R1's evaluations: temperature 0.6, top-p 0.95.{thinking}
-"""
+`generation_config.json` holds the sampling of DeepSeek-R1's evaluations: temperature 0.6, top-p 0.95.{thinking}"""
 _THINKING: Final = """ Prompts end with an opened `<think>`, so that
 the model's words begin inside of it; a server that is to tell its reasoning apart from the answer is started so:
 
 ```
 vllm serve {title} --reasoning-parser deepseek_r1
 ```"""
+_LLAMA_CPP: Final = """```
+llama-server --model {file} --jinja{reasoning}
+```
+
+The file holds the chat template and, as sampling defaults, those of DeepSeek-R1's evaluations: temperature 0.6, top-p 0.95."""
 
 
 def model_card(stage: FinishedStage, facts: Facts, title: str) -> str:
@@ -66,13 +74,21 @@ def model_card(stage: FinishedStage, facts: Facts, title: str) -> str:
     made_from = read_json(stage.directory / "options.json").get("made_from", {})
     return _TEMPLATE.format(
         title=title,
+        library="gguf" if facts.gguf else "transformers",
         summary=facts.summary,
+        made=MADE,
         version=made_from.get("ponder", "?"),
         stages=_table(("stage", "type", "made from", "data", "seed"), (_row(one, store) for one in line)),
         deviations=_deviations(line),
         evaluations=_evaluations(stage, store),
-        thinking=_THINKING.format(title=title) if facts.prefills else "",
+        usage=_usage(facts, title),
     )
+
+
+def _usage(facts: Facts, title: str) -> str:
+    if facts.gguf:
+        return _LLAMA_CPP.format(file=facts.gguf, reasoning=" --reasoning-format deepseek" if facts.prefills else "")
+    return _TRANSFORMERS.format(title=title, thinking=_THINKING.format(title=title) if facts.prefills else "")
 
 
 def _lineage(stage: FinishedStage, store: Path, seen: set[str]) -> Iterator[FinishedStage]:

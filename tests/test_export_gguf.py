@@ -1,0 +1,245 @@
+"""`ponder export --format gguf`: what transformers reads back says the same, and what llama.cpp could not read is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from ponder.cli import main
+from ponder.errors import InputError
+from ponder.hf_gguf import vocabulary_of, write_gguf
+
+gguf = pytest.importorskip("gguf")
+
+TEXTS = ["What is 12 + 34?", "It's 46.\n\nThe end", "<think>\nnaïve — 你好</think>"]
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 50000.0},
+}
+QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SPLITTINGS = {
+    "gpt-2": pre_tokenizers.ByteLevel(add_prefix_space=False),
+    "smollm": pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    ),
+    "qwen2": pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    ),
+}
+
+
+def make_tokenizer(splitting: Any) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = splitting, decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|end|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXTS * 4, trainer)
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|pad|>")
+    made.add_tokens(["<think>", "</think>"])
+    made.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}<think>\n"
+    return made
+
+
+ARCHITECTURES = {
+    "llama": lambda rows: LlamaForCausalLM(LlamaConfig(vocab_size=rows, tie_word_embeddings=False, **SIZES)),
+    "llama_tied": lambda rows: LlamaForCausalLM(LlamaConfig(vocab_size=rows, tie_word_embeddings=True, **SIZES)),
+    "qwen2": lambda rows: Qwen2ForCausalLM(Qwen2Config(vocab_size=rows, **SIZES)),
+    "qwen3": lambda rows: Qwen3ForCausalLM(Qwen3Config(vocab_size=rows, head_dim=128, **SIZES)),
+}
+
+
+def save(directory: Path, architecture: str, splitting: str = "gpt-2") -> Path:
+    """A model and its tokenizer in transformers' files, with more rows than tokens."""
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer(SPLITTINGS[splitting])
+    model = ARCHITECTURES[architecture](len(tokenizer) + 3)
+    for name, parameter in model.named_parameters():
+        torch.nn.init.normal_(parameter, mean=1.0 if "norm" in name else 0.0, std=0.2)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def load(directory: Path) -> Any:
+    from ponder_causal_lm import CausalLMConfig
+    from ponder_causal_lm.policy import CausalLMPolicy
+
+    return CausalLMPolicy(CausalLMConfig(path=directory))
+
+
+def field(path: Path, name: str) -> Any:
+    return gguf.GGUFReader(str(path)).fields[name].contents()
+
+
+@torch.no_grad()
+def logits(model: Any) -> torch.Tensor:
+    return model.eval()(torch.arange(40).view(2, 20)).logits
+
+
+@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+def test_what_transformers_reads_back_has_equal_logits_and_tokens(tmp_path: Path, architecture: str) -> None:
+    policy = load(save(tmp_path / "made", architecture))
+    facts = write_gguf(policy, tmp_path / "out.gguf", None)
+    assert (facts.gguf, facts.dtype, facts.prefills) == ("out.gguf", "float32", True)
+
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file="out.gguf", quantization_config=GgufConfig(dequantize=True)
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, gguf_file="out.gguf")
+    torch.testing.assert_close(logits(model), logits(policy.model), rtol=1e-5, atol=1e-5)
+    for text in TEXTS:
+        assert tokenizer(text)["input_ids"] == policy.tokenizer(text)["input_ids"]
+
+
+@pytest.mark.parametrize(("dtype", "within"), [("bfloat16", 0.2), ("float16", 0.02)])
+def test_matrices_are_stored_in_the_precision_that_is_asked_for(tmp_path: Path, dtype: str, within: float) -> None:
+    policy = load(save(tmp_path / "made", "llama"))
+    write_gguf(policy, tmp_path / "out.gguf", dtype)
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in gguf.GGUFReader(str(tmp_path / "out.gguf")).tensors}
+    assert kinds["blk.0.attn_q.weight"] == {"bfloat16": "BF16", "float16": "F16"}[dtype]
+    assert kinds["output_norm.weight"] == "F32"
+    model = AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file="out.gguf", quantization_config=GgufConfig(dequantize=True)
+    )
+    torch.testing.assert_close(logits(model), logits(policy.model), rtol=0, atol=within)
+
+
+@pytest.mark.parametrize("splitting", list(SPLITTINGS))
+def test_the_way_to_cut_text_is_named_as_llama_cpp_names_it(splitting: str) -> None:
+    tokenizer = make_tokenizer(SPLITTINGS[splitting])
+    vocabulary = vocabulary_of(tokenizer, len(tokenizer) + 2)
+    assert vocabulary.splitting == splitting
+    assert len(vocabulary.tokens) == len(vocabulary.types) == len(tokenizer) + 2
+    kinds = dict(zip(vocabulary.tokens, vocabulary.types, strict=True))
+    kind = gguf.TokenType
+    assert [kinds[name] for name in ("<|end|>", "<think>", "a")] == [kind.CONTROL, kind.USER_DEFINED, kind.NORMAL]
+    assert vocabulary.types[-1] == kind.UNUSED
+
+
+@pytest.mark.parametrize(
+    "splitting",
+    [
+        pre_tokenizers.Whitespace(),
+        pre_tokenizers.ByteLevel(add_prefix_space=True),
+        pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), pre_tokenizers.ByteLevel(add_prefix_space=False)]),
+        pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(r"\d"), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+        ),
+    ],
+)
+def test_a_tokenizer_that_llama_cpp_would_not_read_alike_is_refused(splitting: Any) -> None:
+    with pytest.raises(InputError, match="cuts text in a way that"):
+        vocabulary_of(make_tokenizer(splitting), 400)
+
+
+RECIPE = """
+name: small
+policies:
+  base: {type: causal_lm, path: MADE, lora: {r: 2}}
+tasks:
+  requests: {type: mini_instructions, split: train, size: 8}
+stages:
+  taught: {type: sft, policy: base, task: requests, epochs: 1, batch_size: 4, learning_rate: 0.01}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("run")
+    save(directory / "made", "llama_tied", "smollm")
+    (directory / "small.yaml").write_text(RECIPE.replace("MADE", str(directory / "made")))
+    assert main(["run", str(directory / "small.yaml"), "--runs", str(directory / "runs")]) == 0
+    return directory
+
+
+def test_a_stage_is_exported_with_its_template_sampling_and_a_card(run: Path, tmp_path: Path) -> None:
+    arguments = ["--format", "gguf", "--runs", str(run / "runs")]
+    assert main(["export", f"{run / 'small.yaml'}:taught", str(tmp_path / "mine"), *arguments]) == 0
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["README.md", "mine.gguf"]
+    path = tmp_path / "mine" / "mine.gguf"
+    assert field(path, "tokenizer.chat_template").endswith("<think>\n")
+    assert field(path, "tokenizer.ggml.pre") == "smollm"
+    assert field(path, "llama.context_length") == 128
+    assert not any("lora" in tensor.name for tensor in gguf.GGUFReader(str(path)).tensors)
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert "llama-server --model mine.gguf --jinja --reasoning-format deepseek" in card
+    assert "| taught | `sft` | base" in card or "| taught | `sft` | nothing" in card
+
+
+def test_only_an_earlier_export_is_replaced_and_only_when_told(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage, out = str(run / "runs" / "small" / "taught"), tmp_path / "mine"
+    assert main(["export", stage, str(out), "--format", "gguf"]) == 0
+    assert main(["export", stage, str(out)]) == 2
+    assert "replace it with --force" in capsys.readouterr().err
+    assert main(["export", stage, str(out), "--force"]) == 0
+    assert json.loads((out / "config.json").read_text())["model_type"] == "llama"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("years of work")
+    assert main(["export", stage, str(tmp_path / "home"), "--force"]) == 2
+    assert "is no export of ponder's" in capsys.readouterr().err
+    assert (tmp_path / "home" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("policy", "preset", "message"),
+    [
+        ("deepseek", "tiny", "GGUF is written of llama, qwen2, qwen3, not of "),
+        ("causal_lm", "llama_tiny", "no name for"),
+    ],
+)
+def test_what_llama_cpp_cannot_read_is_refused_by_name_and_nothing_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], policy: str, preset: str, message: str
+) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        f"name: small\npolicies:\n  base: {{type: {policy}, preset: {preset}}}\n"
+        "tasks:\n  web: {type: mini_web, documents: 100, max_terms: 3}\n"
+        "stages:\n  pretrain: {type: pretrain, policy: base, task: web, tokens: 1024, batch_tokens: 1024}\n"
+    )
+    runs = ["--runs", str(tmp_path / "runs")]
+    assert main(["run", str(path), *runs]) == 0
+    assert main(["export", f"{path}:pretrain", str(tmp_path / "out"), "--format", "gguf", *runs]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["runs", "small.yaml"]
+
+
+def test_rotary_scaling_is_refused(tmp_path: Path) -> None:
+    policy = load(save(tmp_path / "made", "llama"))
+    policy.model.config.rope_parameters = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0}
+    with pytest.raises(InputError, match="rotary scaling 'llama3' is not written to GGUF"):
+        write_gguf(policy, tmp_path / "out.gguf", None)
