@@ -15,7 +15,7 @@ from ponder.errors import InputError
 from ponder.hf import merged_model, quiet_files
 from ponder.interfaces import Policy
 from ponder.prompts import render_prompt
-from ponder.text import THINK_OPEN
+from ponder.text import THINK_CLOSE, THINK_OPEN
 
 TEMPERATURE, TOP_P = 0.6, 0.95
 """What DeepSeek-R1 is sampled with (Methods)."""
@@ -55,6 +55,7 @@ def write_policy(policy: Policy, directory: Path, dtype: str | None) -> Facts:
     if policy.tokenizer.eos_token_id is None:
         raise InputError("the policy's tokenizer has no eos_token: nobody who loads it could tell where an answer ends")
     _say_how_to_sample(policy, directory)
+    _say_how_to_read(policy.tokenizer, directory)
     _leave_out_places(directory)
     count = sum(parameter.numel() for parameter in model.parameters())
     name = str(model.dtype).removeprefix("torch.")
@@ -89,6 +90,27 @@ def _say_how_to_sample(policy: Policy, directory: Path) -> None:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     ).save_pretrained(directory)
+
+
+def _say_how_to_read(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
+    """Tell transformers' own server where thinking ends and the answer begins, which its parser reads off the prompt's end."""
+    prompt = [{"role": "user", "content": "1 + 1?"}]
+    opened = render_prompt(tokenizer, prompt).rstrip()
+    asked = str(tokenizer.apply_chat_template(prompt, tokenize=False)) if tokenizer.chat_template else opened
+    anchor = opened.removeprefix(asked).removesuffix(THINK_OPEN)
+    if not opened.endswith(THINK_OPEN) or not anchor:
+        return
+    path = directory / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["response_template"] = {
+        "defaults": {"role": "assistant"},
+        "start_anchor": anchor,
+        "fields": {
+            "reasoning_content": {"open": THINK_OPEN, "close": THINK_CLOSE, "content": "text"},
+            "content": {"close": tokenizer.eos_token, "content": "text"},
+        },
+    }
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _leave_out_places(directory: Path) -> None:
