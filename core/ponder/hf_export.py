@@ -16,6 +16,7 @@ from ponder.hf import merged_model, quiet_files
 from ponder.interfaces import Policy
 from ponder.prompts import render_prompt
 from ponder.text import THINK_CLOSE, THINK_OPEN
+from ponder.types import Message
 
 TEMPERATURE, TOP_P = 0.6, 0.95
 """What DeepSeek-R1 is sampled with (Methods)."""
@@ -94,7 +95,7 @@ def _say_how_to_sample(policy: Policy, directory: Path) -> None:
 
 def _say_how_to_read(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:
     """Tell transformers' own server where thinking ends and the answer begins, which its parser reads off the prompt's end."""
-    prompt = [{"role": "user", "content": "1 + 1?"}]
+    prompt: list[Message] = [{"role": "user", "content": "1 + 1?"}]
     opened = render_prompt(tokenizer, prompt).rstrip()
     asked = str(tokenizer.apply_chat_template(prompt, tokenize=False)) if tokenizer.chat_template else opened
     anchor = opened.removeprefix(asked).removesuffix(THINK_OPEN)
