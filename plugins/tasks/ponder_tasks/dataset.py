@@ -76,7 +76,7 @@ class Dataset:
         used = {config.prompt, config.answer, *config.metadata.values()}
         renamed = {name: row[column] for name, column in config.metadata.items()}
         others = {name: value for name, value in row.items() if name not in used and name not in renamed}
-        answer = answer_of(row[config.answer]) if config.answer else None
+        answer = answer_of(row[config.answer], config.answer_after) if config.answer else None
         return Example(
             prompt_of(row[config.prompt], config.prompt, as_chat=config.as_chat), answer, {**others, **renamed}
         )

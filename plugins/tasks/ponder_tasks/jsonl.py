@@ -61,7 +61,9 @@ class Jsonl:
         answer = row.get(config.answer)
         metadata = {name: value for name, value in row.items() if name not in (config.prompt, config.answer)}
         return Example(
-            prompt_of(row[config.prompt], config.prompt, as_chat=config.as_chat), answer_of(answer), metadata
+            prompt_of(row[config.prompt], config.prompt, as_chat=config.as_chat),
+            answer_of(answer, config.answer_after),
+            metadata,
         )
 
 
@@ -82,8 +84,13 @@ def _is_message(value: object) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
 
 
-def answer_of(value: Any) -> str | None:
-    """A reference answer from a column's value: text, or a number as text; ValueError for anything else."""
+def answer_of(value: Any, mark: str) -> str | None:
+    """A reference answer from a column's value: text, of which what is after the last mark, or a number as text; ValueError for anything else."""
+    if isinstance(value, str) and mark:
+        _, found, answer = value.rpartition(mark)
+        if not found or not answer.strip():
+            raise ValueError(f"the answer has nothing after {mark!r}")
+        return answer.strip()
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool | int | float):

@@ -1,4 +1,4 @@
-"""Cutting texts into what duplicates and contamination are counted in: words, numbers, signs, Chinese characters."""
+"""Cutting texts into what duplicates and contamination are counted in: words, numbers, signs, characters of scripts without spaces."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from typing import Any, Final
 from ponder import Example
 from ponder.text import readable_prompt
 
-_HAN = "㐀-䶿一-鿿\uf900-\ufaff\U00020000-\U000323af"
-_TOKEN: Final = re.compile(rf"\d++(?:[.,]\d++)*+|[{_HAN}]|[^\W\d_{_HAN}]++|[-+*/^=<>×÷−√%]")
+_HAN: Final = "㐀-䶿一-鿿\uf900-\ufaff\U00020000-\U000323af"
+_KANA: Final = "\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9d"
+_THAI_LAO_BURMESE_KHMER: Final = "\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff"
+_UNSPACED: Final = _HAN + _KANA + _THAI_LAO_BURMESE_KHMER
+"""Scripts whose words stand without spaces: a sentence would be a single word, and no two the same."""
+_TOKEN: Final = re.compile(rf"\d++(?:[.,]\d++)*+|[{_UNSPACED}]|[^\W\d_{_UNSPACED}]++|[-+*/^=<>×÷−√%]")
 
 SIGNS: Final = frozenset("-+*/^×÷−")
 """Signs that join two numbers."""
 
 
 def tokens(text: str) -> list[str]:
-    """Words in lower case, numbers, signs of arithmetic, single Chinese characters; other punctuation is left out.
+    """Words in lower case, numbers, signs of arithmetic, single characters of Chinese, Japanese and other scripts without spaces; other punctuation is left out.
 
     Time is linear in the text's length.
     """

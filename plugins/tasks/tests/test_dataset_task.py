@@ -52,6 +52,11 @@ def test_columns_can_be_renamed_and_prompts_become_messages(tmp_path):
     assert first.metadata == {"difficulty": "easy"}
 
 
+def test_an_answer_can_be_what_comes_after_a_mark(tmp_path):
+    rows = {"question": ["1 + 1?"], "gold": ["It is <<1+1=2>>2.\n#### 2\n"]}
+    assert read(parquet(tmp_path / "rows.parquet", rows), answer_after="####")[0].answer == "2"
+
+
 def test_messages_are_kept_and_answers_may_be_absent(tmp_path):
     messages = [{"role": "user", "content": "hello"}]
     (example,) = read(parquet(tmp_path / "rows.parquet", {"question": [messages]}), answer="")

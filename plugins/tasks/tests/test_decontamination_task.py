@@ -1,8 +1,11 @@
 """Training examples that an evaluation asks, too."""
 
+import json
 import logging
 import time
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +57,53 @@ def test_case_punctuation_and_spaces_make_no_difference():
 def test_chinese_is_compared_by_its_characters():
     question = "小明有三个苹果，妈妈又给了他五个苹果，他一共有几个苹果？"
     assert kept(["题目：妈妈又给了他五个苹果他一", "妈妈又给了他五个"], [question]) == ["妈妈又给了他五个"]
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "たかしくんはりんごをみっつもっています。いくつたべましたか。",
+        "มานะมีแอปเปิ้ลสามลูก แม่ให้เขาอีกห้าลูก",
+        "ຂ້ອຍມີໝາກໂປມສາມໜ່ວຍແລະກິນໜຶ່ງໜ່ວຍ",
+    ],
+)
+def test_other_scripts_without_spaces_are_compared_by_their_characters(question):
+    part = question[4:18]
+    assert kept([f"x {part} y", question[4:9]], [question]) == [question[4:9]]
+
+
+def rows_file(folder, name):
+    path = folder / name
+    rows = [
+        f"On day {day} a farmer counts {day * day + 3} sheep on the hill and sells {day} of them; how many are left?"
+        for day in range(8)
+    ]
+    if name.endswith(".jsonl"):
+        path.write_text("".join(json.dumps({"prompt": row}) + "\n" for row in rows))
+    else:
+        pyarrow.parquet.write_table(pyarrow.table({"prompt": rows}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("jsonl", {"path": "rows.jsonl"}),
+        ("dataset", {"path": "rows.parquet", "answer": ""}),
+        ("reasoning_gym", {"dataset": "chain_sum", "size": 20}),
+        ("mini_web", {"documents": 20}),
+        ("mini_instructions", {"size": 20}),
+        ("mini_preferences", {"size": 20}),
+    ],
+)
+def test_problems_of_any_task_that_an_evaluation_asks_are_left_out(tmp_path, kind, options):
+    registry = load_registry()
+    component = registry.find("task", kind)
+    given = {**options, **({"path": rows_file(tmp_path, options["path"])} if "path" in options else {})}
+    examples = list(component.build(component.config(**given)).examples())
+    asked = [example for example in examples[:2] if example.prompt]
+    left = kept(examples, asked, ignore_common=False)
+    assert not [example.prompt for example in asked if example.prompt in left]
 
 
 def test_a_short_problem_counts_where_it_stands_whole():

@@ -41,6 +41,18 @@ def test_columns_can_have_other_names(tmp_path):
     assert (example.prompt, example.answer) == ("1 + 1?", "2")
 
 
+def test_an_answer_can_be_what_comes_after_a_mark(tmp_path):
+    rows = [{"prompt": "?", "answer": "3 #### 4 = 7\n#### 7 \n"}, {"prompt": "?", "answer": 7}, {"prompt": "?"}]
+    read_rows = read(tmp_path, "\n".join(map(json.dumps, rows)), answer_after="####")
+    assert [example.answer for example in read_rows] == ["7", "7", None]
+
+
+@pytest.mark.parametrize("answer", ["7", "7 ####", "7 #### \n"])
+def test_an_answer_without_anything_after_the_mark_is_malformed(tmp_path, answer):
+    with pytest.raises(InputError, match="line 1: the answer has nothing after '####'"):
+        read(tmp_path, json.dumps({"prompt": "?", "answer": answer}), answer_after="####")
+
+
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
