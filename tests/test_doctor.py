@@ -75,6 +75,29 @@ def test_a_reference_answer_that_its_own_reward_rejects(doctor, tmp_path):
     assert "example 1: 'it </answer> is'" in found["full_marks"]
 
 
+def test_a_reward_that_takes_the_question_for_its_answer(doctor, tmp_path):
+    sums = [{"prompt": f"What is {one} + 4?", "answer": str(one + 4)} for one in range(4)]
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps(line) + "\n" for line in sums))
+    assert doctor() == {}
+    found = doctor("rewards.accuracy={type: adding}")
+    assert "full marks to a response that only repeats the question, in 4 of 4 examples" in found["full_marks"]
+    assert "(the first is example 0, 'What is 0 + 4?')" in found["full_marks"]
+
+
+def test_every_part_of_a_mixture_is_looked_at(doctor, tmp_path):
+    """Parts come in turn; every fourth example would be of one part alone."""
+    mixed = RECIPE.replace(
+        "task: sums", "task: {type: mixture, parts: [sums, talk], ratio: [3, 1], size: 400, repeat: true}"
+    ).replace("samplers:", "  talk: {type: jsonl, path: talk.jsonl}\nsamplers:")
+    (tmp_path / "ill.yaml").write_text(mixed)
+    (tmp_path / "talk.jsonl").write_text(
+        "".join(json.dumps({"prompt": f"Say hello, {name}!"}) + "\n" for name in "abc")
+    )
+    wrong_part = doctor("rewards.accuracy.tasks=[talk]", "rewards.format.tasks=[sums]")
+    assert "'accuracy' abstains on every right answer to 8 examples" in wrong_part["full_marks"]
+    assert doctor("rewards.accuracy.tasks=[sums]", "rewards.format.tasks=[talk]") == {}
+
+
 def test_end_and_padding_of_one_token(doctor):
     assert "the same token" in doctor("policies.base.type=endless", FORMAT_ALONE)["tokenizer"]
 

@@ -1,5 +1,6 @@
 """Rewards, samplers and a policy that `ponder doctor` must see through."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -60,6 +61,15 @@ class Exact:
         return float(said.strip() == example.answer)
 
 
+class Adding:
+    """Adds the numbers of an answer, and so takes a sum for its result."""
+
+    def __init__(self, config: ExactConfig) -> None: ...
+
+    def __call__(self, example: Any, completion: Any) -> float:
+        return float(sum(map(int, re.findall(r"[0-9]+", completion.text))) == int(example.answer))
+
+
 def _fast(config: FastConfig) -> Any:
     from ponder_sampling.fast import FastSampler
 
@@ -112,6 +122,7 @@ def ponder_rewards() -> Iterator[Component[Any]]:
     yield Component("counting", PlainConfig, Counting)
     yield Component("constant", PlainConfig, Constant)
     yield Component("exact", ExactConfig, Exact)
+    yield Component("adding", ExactConfig, Adding)
 
 
 @hookimpl

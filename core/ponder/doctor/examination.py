@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,18 +47,23 @@ def examine(
 
     Where a check finds nothing amiss it is told so once, with the stages it looked at.
     """
-    clinic = Clinic(recipe, registry, finished, say)
-    patients = [Patient(entry, clinic) for name, entry in recipe.stages.items() if not stages or name in stages]
-    for check in all_checks(registry):
-        well: list[str] = []
-        for group in _grouped(check, patients):
-            names = tuple(patient.entry.name for patient in group)
-            found = list(_findings(check, group[0]))
-            well += () if found else names
-            for finding in found:
-                yield Diagnosis(check.name, check.question, names, finding)
-        if well:
-            yield Diagnosis(check.name, check.question, tuple(well), Finding("fine", ""))
+    with ExitStack() as resources:
+        clinic = Clinic(recipe, registry, finished, say, resources)
+        patients = [Patient(entry, clinic) for name, entry in recipe.stages.items() if not stages or name in stages]
+        for check in all_checks(registry):
+            yield from _examined(check, patients)
+
+
+def _examined(check: Check, patients: Iterable[Patient]) -> Iterator[Diagnosis]:
+    well: list[str] = []
+    for group in _grouped(check, patients):
+        names = tuple(patient.entry.name for patient in group)
+        found = list(_findings(check, group[0]))
+        well += () if found else names
+        for finding in found:
+            yield Diagnosis(check.name, check.question, names, finding)
+    if well:
+        yield Diagnosis(check.name, check.question, tuple(well), Finding("fine", ""))
 
 
 def _grouped(check: Check, patients: Iterable[Patient]) -> list[list[Patient]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -31,12 +31,14 @@ MOST_EXAMPLES: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Clinic:
-    """A recipe, what of it is finished, and what checks have built so far: policies and tasks are made once."""
+    """A recipe, what of it is finished, and what checks have built so far: policies, tasks and rewards are made once."""
 
     recipe: Recipe
     registry: Registry
     finished: Mapping[str, FinishedStage]
     say: Callable[[str], None]
+    resources: ExitStack
+    """What ends with the examination."""
     _made: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def once(self, kind: str, name: str, make: Callable[[], T]) -> T:
@@ -45,6 +47,11 @@ class Clinic:
             self._made[kind, name] = make()
         made: T = self._made[kind, name]
         return made
+
+    def start_rubric(self, names: Sequence[str]) -> Rubric:
+        """Rewards of the recipe together, whose workers take a moment to start."""
+        rubric = building.build_rubric(self.recipe, self.finished, names, self.say)
+        return self.resources.enter_context(rubric)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +135,10 @@ class Patient:
         """The names of the stage's rewards that can be computed now."""
         return tuple(name for name in self.names("reward", "rewards") if not self._missing("reward", name))
 
-    @contextmanager
-    def rubric(self, names: Sequence[str]) -> Iterator[Rubric]:
-        """These rewards together; their workers end with the block."""
-        clinic = self.clinic
-        with ExitStack() as resources:
-            yield resources.enter_context(building.build_rubric(clinic.recipe, clinic.finished, names, clinic.say))
+    def rubric(self) -> Rubric:
+        """The stage's rewards that can be computed now; their workers end with the examination."""
+        names = self.rewards()
+        return self.clinic.once("rubric", repr(names), lambda: self.clinic.start_rubric(names))
 
     def missing_rewards(self) -> tuple[str, ...]:
         """The names of the stage's rewards that need what a stage has still to make."""

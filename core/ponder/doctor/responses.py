@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ponder.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, Language
-from ponder.types import Completion, Example
+from ponder.types import Completion, Example, Prompt
 
 REASONING: Final[dict[Language, str]] = {
     "en": "Let me look at what is asked and work through it one step after the other.",
@@ -15,6 +15,8 @@ REASONING: Final[dict[Language, str]] = {
 }
 _SUMMARY: Final[dict[Language, str]] = {"en": "The answer is {answer}.", "zh": "答案是 {answer}。"}
 _NONSENSE: Final = "purple seven because the the the"
+QUESTION_AGAIN: Final = ("the question again", "the question again in answer tags")
+"""How responses are written that say what was asked, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ def written_responses(example: Example, prefilled: str) -> list[Written]:
     own = example.metadata.get("response")
     shown = [_written("the example's own response", own)] if isinstance(own, str) and own.strip() else []
     right = [] if example.answer is None else _right(example.answer, prefilled)
-    return [*right, *shown, *_wrong(prefilled)]
+    return [*right, *shown, *_wrong(example.prompt, prefilled)]
 
 
 def _right(answer: str, prefilled: str) -> Iterator[Written]:
@@ -52,8 +54,12 @@ def _right(answer: str, prefilled: str) -> Iterator[Written]:
     yield _written("the bare answer in a box", f"{prefilled}\\boxed{{{answer}}}")
 
 
-def _wrong(prefilled: str) -> Iterator[Written]:
+def _wrong(prompt: Prompt, prefilled: str) -> Iterator[Written]:
     thought = _thought(REASONING["en"], prefilled)
+    question = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    bare, tagged = QUESTION_AGAIN
+    yield _written(bare, f"{prefilled}{question}", is_right=False)
+    yield _written(tagged, f"{thought} {ANSWER_OPEN}{question}{ANSWER_CLOSE}", is_right=False)
     yield _written("nonsense", f"{prefilled}{_NONSENSE}", is_right=False)
     yield _written("nothing", prefilled, is_right=False)
     yield _written("a wrong answer", f"{thought} {ANSWER_OPEN}{_NONSENSE}{ANSWER_CLOSE}", is_right=False)

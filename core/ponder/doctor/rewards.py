@@ -8,10 +8,12 @@ from typing import Final
 
 from ponder.doctor.findings import Check, Finding
 from ponder.doctor.patient import Patient
-from ponder.doctor.responses import Written, written_responses
+from ponder.doctor.responses import QUESTION_AGAIN, Written, written_responses
 from ponder.prompts import prefilled_text
 from ponder.rubric import NamedReward, Score
+from ponder.scopes import TASK_KEY
 from ponder.suggestions import shown
+from ponder.text import readable_prompt
 from ponder.types import Example, Rollout
 
 EXAMPLES: Final = 16
@@ -75,6 +77,8 @@ def examine_marks(patient: Patient) -> Iterator[Finding]:
     for reward in marking.rewards:
         needs_answer = getattr(reward.config, "needs_answer", False)
         yield from _rejected(marking.marked, reward.name, needs_answer=needs_answer)
+        if needs_answer:
+            yield from _taken_for_an_answer(marking.marked, reward.name)
         yield from _without_spread(marking.marked, reward.name)
     yield from _contradicting(marking.marked, names)
 
@@ -117,9 +121,9 @@ def _marking(patient: Patient) -> Marking:
 def _mark(patient: Patient) -> Marking:
     found = _rollouts(patient)
     rollouts = [rollout for _, _, group in found for rollout in group]
-    with patient.rubric(patient.rewards()) as rubric:
-        forwards = rubric.score(rollouts)
-        backwards = rubric.score(rollouts[::-1])[::-1]
+    rubric = patient.rubric()
+    forwards = rubric.score(rollouts)
+    backwards = rubric.score(rollouts[::-1])[::-1]
     scores = iter(forwards)
     marked = [
         Marked(group[0].example, place, responses, [next(scores) for _ in group]) for place, responses, group in found
@@ -129,13 +133,22 @@ def _mark(patient: Patient) -> Marking:
 
 def _rollouts(patient: Patient) -> list[tuple[int, list[Written], list[Rollout]]]:
     examples, tokenizer = patient.examples(), patient.tokenizer()
-    stride = max(1, len(examples) // EXAMPLES)
     found = []
-    for group, place in enumerate(range(0, len(examples), stride)[:EXAMPLES]):
+    for group, place in enumerate(_spread_places(examples)):
         example = examples[place]
         responses = written_responses(example, prefilled_text(tokenizer, example.prompt))
         found.append((place, responses, [Rollout(example, written.completion, group) for written in responses]))
     return found
+
+
+def _spread_places(examples: Sequence[Example]) -> list[int]:
+    """Where the examples to write responses for stand: as many of each part of a mixture, which may come in turn."""
+    parts: dict[str, list[int]] = {}
+    for place, example in enumerate(examples):
+        parts.setdefault(str(example.metadata.get(TASK_KEY)), []).append(place)
+    each = max(1, EXAMPLES // max(1, len(parts)))
+    chosen = [place for places in parts.values() for place in places[:: max(1, len(places) // each)][:each]]
+    return sorted(chosen[:EXAMPLES])
 
 
 def _rejected(marked: Sequence[Marked], reward: str, *, needs_answer: bool) -> Iterator[Finding]:
@@ -168,6 +181,25 @@ def _rejected(marked: Sequence[Marked], reward: str, *, needs_answer: bool) -> I
             f"reward {reward!r} abstains on {len(silent)} of {len(asked)} examples whose answers it cannot read "
             f"(the first is example {silent[0]})",
             "mend these answers, or leave the examples out",
+        )
+
+
+def _taken_for_an_answer(marked: Sequence[Marked], reward: str) -> Iterator[Finding]:
+    """A reward that takes the question for its answer, as it reads `3 + 4` for 7: the first thing that a policy would learn."""
+    fooled = [
+        mark
+        for mark in marked
+        for written, part in zip(mark.responses, mark.given(reward), strict=True)
+        if written.style in QUESTION_AGAIN and part is not None and part >= FULL_MARKS - CLOSE
+    ]
+    places = sorted({mark.place for mark in fooled})
+    if places:
+        yield Finding(
+            "problem" if len(places) > len(marked) / 2 else "warning",
+            f"reward {reward!r} gives full marks to a response that only repeats the question, in {len(places)} of {len(marked)} "
+            f"examples (the first is example {places[0]}, {shown(readable_prompt(fooled[0].example.prompt))}): a policy would learn to repeat it",
+            "ask for the answer in tags or a box and have the reward look nowhere else, or word the questions so that they do "
+            "not hold their answers",
         )
 
 

@@ -54,8 +54,7 @@ def examine_spread(patient: Patient) -> Iterator[Finding]:
         for place, (example, group) in enumerate(zip(examples, groups, strict=True))
         for completion in group
     ]
-    with patient.rubric(patient.rewards()) as rubric:
-        totals = [score.total for score in rubric.score(rollouts)]
+    totals = [score.total for score in patient.rubric().score(rollouts)]
     size = config.group_size
     tied = [place for place in range(len(examples)) if len(set(totals[place * size : (place + 1) * size])) == 1]
     if len(tied) == len(examples):

@@ -10,9 +10,11 @@ from typing import Any
 
 from ponder import Completion, Example
 from ponder.text import extract_answer
+from ponder.types import Prompt
 from ponder_rewards import AccuracyConfig
 from ponder_rewards.plain import LONGEST, Number, bare, is_safe, is_words, number, same_words
 from ponder_rewards.polynomials import Polynomial, polynomial
+from ponder_rewards.undone import done, repeats_a_quotient
 
 _LEAST_AGREEMENT = Fraction(1, 1000)
 _INNERMOST = r"\{[^{}]{0,99}\}"
@@ -33,7 +35,7 @@ class Accuracy:
     The answer is what `ponder.text.extract_answer` finds; of one longer than 512 characters, its end. Several different ones
     side by side are no answer, save to a problem with several: then they are one. Plain numbers, polynomials and words are compared here, everything else by math-verify;
     the verdicts are math-verify's, save for what `ponder_rewards.mathematics` lists. Abstains when the example has no answer,
-    or one that cannot be read. An answer that is too long, too deep, or too large a number to be read safely is wrong.
+    or one that cannot be read. Where the question is a calculation (`What is 3 + 4 - 2?`) a calculation is no answer, however equal. An answer that is too long, too deep, or too large a number to be read safely is wrong.
     """
 
     def __init__(self, config: AccuracyConfig) -> None:
@@ -50,13 +52,14 @@ class Accuracy:
         together = _side_by_side(completion.text)
         if together is not None:
             return float(reference.has_parts and is_safe(together) and _same_mathematics(reference.text, together))
-        return float(self._equal(reference, bare(_final(extract_answer(completion.text)))))
+        answer = bare(_final(extract_answer(completion.text)))
+        return float(answer == reference.text or self._equal(reference, answer, example.prompt))
 
-    def _equal(self, reference: _Reference, answer: str) -> bool:
-        if answer == reference.text:
-            return True
-        if reference.number is not None and (found := number(answer)) is not None:
-            return self._same_number(reference.number, found)
+    def _equal(self, reference: _Reference, answer: str, prompt: Prompt) -> bool:
+        if reference.number is not None:
+            answer = bare(done(answer, prompt))
+            if (found := number(answer)) is not None:
+                return self._same_number(reference.number, found) and not repeats_a_quotient(answer, prompt)
         if reference.is_words:
             return same_words(reference.text, answer)
         if reference.polynomial is not None and (same := polynomial(answer)) is not None:

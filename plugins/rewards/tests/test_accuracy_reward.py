@@ -57,6 +57,68 @@ def test_a_right_answer_scores_one_however_it_is_written(answer: str, text: str)
     assert score(answer, text) == 1.0
 
 
+UNDONE = [
+    "3 + 4 - 2",
+    "\\boxed{3+4-2}",
+    "<answer>3 + 4 - 2</answer>",
+    "The equation 3 + 4 - 2 is a classic.",
+    "x = 3 + 4 - 2",
+    "-2 + 3 + 4",
+    "7 - 2",
+    "(3 + 4) - 2",
+    "3 + 4 - 2 = 10 / 2 + 0",
+    "$3 + 4 \N{MINUS SIGN} 2$",
+    "2 \\times 2 + 1",
+]
+
+
+@pytest.mark.parametrize("text", UNDONE)
+def test_a_calculation_is_no_answer_to_a_calculation(text: str) -> None:
+    assert accuracy(Example("What is 3 + 4 - 2?", "5"), Completion(text)) == 0.0
+    assert accuracy(Example([{"role": "user", "content": "3 + 4 - 2 ="}], "5"), Completion(text)) == 0.0
+
+
+@pytest.mark.parametrize("text", [text for text in UNDONE if "is a" not in text])
+def test_elsewhere_a_calculation_is_what_it_equals(text: str) -> None:
+    assert score("5", text) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "text"),
+    [
+        ("What is 3 + 4 - 2?", "5", "3 + 4 - 2 = 5"),
+        ("What is 3 + 4 - 2?", "5", "3 + 4 - 2 = 7 - 2 = 5."),
+        ("What is 3 + 4 - 2?", "5", "$3 + 4 - 2 = 5$"),
+        ("What is 3 + 4 - 2?", "5", "The result of 3 + 4 - 2 is 5."),
+        ("What is 3 + 4 - 2?", "5", "5 = 3 + 4 - 2"),
+        ("What is 3 + 4 - 2?", "5", "x = 5"),
+        ("What is 3 - 4 - 2?", "-3", "\\boxed{-3}"),
+        ("What is 3 - 4 - 2?", "-3", "3 - 4 - 2 = -3"),
+        ("What is 200000 * 3?", "600000", "6 \\times 10^5"),
+        ("What is 1/2 + 1/3?", "5/6", "\\frac{5}{6}"),
+        ("What is 10 / 2?", "5", "10 / 2 = 5"),
+        ("What is 10 / 4?", "2.5", "5/2"),
+        ("Which is larger, 1/2 or 1/3?", "1/2", "1/2"),
+        ("What is 2^10 - 1?", "1023", "1024 - 1 = 1023"),
+    ],
+)
+def test_its_result_is_an_answer_whatever_stands_beside_it(question: str, answer: str, text: str) -> None:
+    assert accuracy(Example(question, answer), Completion(text)) == 1.0
+
+
+@pytest.mark.parametrize("text", ["10 / 2", "\\frac{10}{2}", "<answer>10/2</answer>", "$10/2$"])
+def test_a_fraction_of_the_question_is_not_yet_its_value(text: str) -> None:
+    assert accuracy(Example("What is 10 / 2?", "5"), Completion(text)) == 0.0
+    assert score("5", text) == 1.0
+
+
+def test_looking_for_calculations_takes_no_time_that_grows_with_hostile_texts() -> None:
+    started = time.monotonic()
+    for hostile in ("(" * 100_000, "( " * 50_000, "1+" * 50_000, "1 " * 50_000, "-" * 100_000, "1+(" * 30_000):
+        assert accuracy(Example(hostile, "5"), Completion(hostile)) == 0.0
+    assert time.monotonic() - started < 5
+
+
 @pytest.mark.parametrize(
     ("answer", "text"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -27,8 +28,9 @@ _SECRET = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 _LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for --max-lora-rank."""
 _KEEPER = Path(__file__).with_name("server_keeper.py")
-_LAST_WORDS = 3000
-"""How many characters from the end of a log an error shows."""
+_LAST_LINES = 12
+"""How many lines from the end of a log an error shows."""
+_ERROR = re.compile(r"\b\w*(?:Error|Exception): \S.*")
 
 
 class Server(Protocol):
@@ -114,6 +116,7 @@ class OwnServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._end: weakref.finalize[..., Any] | None = None
         self._log: Path | None = None
+        self._log_before = 0
 
     def start(self, model: str, lora_rank: int) -> bool:
         """See `Server`."""
@@ -123,6 +126,7 @@ class OwnServer:
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
         with self._log_file().open("ab") as log:
+            self._log_before = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(_KEEPER), *_command(self._config, model, port, lora_rank)],
                 env=_environment(self._config),
@@ -145,7 +149,7 @@ class OwnServer:
         if self._restarts >= self._config.restarts:
             raise StageError(
                 f"the vLLM server has died or gone silent {self._restarts + 1} times ({problem}), and is started again at most "
-                f"{self._config.restarts} times (restarts); its log is {self._log_file()}, which ends:\n{self._last_words()}"
+                f"{self._config.restarts} times (restarts); {self._what_it_said()}"
             )
         self._restarts += 1
         self.close()
@@ -173,9 +177,9 @@ class OwnServer:
                 what = f"was not ready after {self._config.start_seconds:g} s (start_seconds)"
                 break
             time.sleep(pause)
-        words = self._last_words()
+        said = self._what_it_said()
         self.close()
-        raise StageError(f"the vLLM server {what}; its log is {self._log_file()}, which ends:\n{words}")
+        raise StageError(f"the vLLM server {what}; {said}")
 
     def _log_file(self) -> Path:
         if self._log is None:
@@ -183,8 +187,15 @@ class OwnServer:
             self._log = path
         return self._log
 
-    def _last_words(self) -> str:
-        return self._log_file().read_text(encoding="utf-8", errors="replace")[-_LAST_WORDS:].strip()
+    def _what_it_said(self) -> str:
+        with self._log_file().open("rb") as log:
+            log.seek(self._log_before)
+            words = log.read().decode(errors="replace")
+        # What went wrong is told first, and then by everything that depended on it, at the length of a page each.
+        first = _ERROR.search(words)
+        cause = f", where the first error is {first[0]}, and" if first else ", which"
+        ending = "\n".join(words.strip().splitlines()[-_LAST_LINES:])
+        return f"its log is {self._log_file()}{cause} ends:\n{ending}"
 
 
 def _pauses() -> Iterator[float]:
@@ -214,8 +225,10 @@ def _free_port() -> int:
 
 
 def _command(config: VllmConfig, model: str, port: int, lora_rank: int) -> list[str]:
+    program = _program()
+    # `vllm serve MODEL`; its older form, a module to be run, takes an option and would serve another model without.
+    which = [model] if program[-1] == "serve" else ["--model", model]
     arguments: dict[str, Any] = {
-        "model": model,
         "served_model_name": "policy",
         "host": "127.0.0.1",
         "port": port,
@@ -225,13 +238,13 @@ def _command(config: VllmConfig, model: str, port: int, lora_rank: int) -> list[
     if lora_rank:
         arguments["enable_lora"] = True
         arguments["max_lora_rank"] = next((rank for rank in _LORA_RANKS if rank >= lora_rank), lora_rank)
-    return [*_program(), *_as_arguments(arguments | config.engine)]
+    return [*program, *which, *_as_arguments(arguments | config.engine)]
 
 
 def _program() -> list[str]:
     """What starts a server: the user's word, never a recipe's."""
     program = shlex.split(os.environ.get(COMMAND_VARIABLE, ""))
-    program = program or [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    program = program or [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve"]
     return [str(Path(program[0]).expanduser()), *program[1:]]
 
 
@@ -269,5 +282,5 @@ def check_program(config: VllmConfig) -> None:
         raise InputError(
             f"sampler vllm: {'vllm is not installed here' if is_own else f'there is no program {program}'}; give it a virtual environment "
             "of its own, as in `python -m venv ~/vllm && ~/vllm/bin/pip install vllm`, and say so: "
-            f'`export {COMMAND_VARIABLE}="$HOME/vllm/bin/python -m vllm.entrypoints.openai.api_server"`'
+            f'`export {COMMAND_VARIABLE}="$HOME/vllm/bin/vllm serve"`'
         )

@@ -93,11 +93,11 @@ def _tokenizer(tags_are_special: bool = False) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _model(architecture: str, vocabulary: int) -> PreTrainedModel:
+def _model(architecture: str, vocabulary: int, hidden_size: int = 32) -> PreTrainedModel:
     torch.manual_seed(0)
     common = {
         "vocab_size": vocabulary,
-        "hidden_size": 32,
+        "hidden_size": hidden_size,
         "intermediate_size": 48,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
@@ -132,9 +132,9 @@ def make_tokenizer() -> Callable[..., PreTrainedTokenizerFast]:
 
 @pytest.fixture
 def make_policy() -> Callable[..., TinyPolicy]:
-    def make(architecture: str = "llama") -> TinyPolicy:
+    def make(architecture: str = "llama", hidden_size: int = 32) -> TinyPolicy:
         tokenizer = _tokenizer()
-        return TinyPolicy(_model(architecture, len(tokenizer)), tokenizer)
+        return TinyPolicy(_model(architecture, len(tokenizer), hidden_size), tokenizer)
 
     return make
 

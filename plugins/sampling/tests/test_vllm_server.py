@@ -148,7 +148,6 @@ def test_a_recipe_sets_no_other_variables_than_vllms(name) -> None:
 
 
 def test_engine_options_become_arguments(monkeypatch) -> None:
-    monkeypatch.setenv("PONDER_VLLM_COMMAND", "/there/python -m vllm.entrypoints.openai.api_server")
     options = {
         "max_model_len": 9,
         "enforce_eager": True,
@@ -160,9 +159,16 @@ def test_engine_options_become_arguments(monkeypatch) -> None:
         *("--max-model-len", "9", "--enforce-eager", "--no-enable-prefix-caching"),
         *("--hf-overrides", '{"a": 1}'),
     ]
+    monkeypatch.setenv("PONDER_VLLM_COMMAND", "/there/vllm serve")
     command = _command(VllmConfig(temperature=0.7), "/model", 1, 9)
-    assert command[:3] == ["/there/python", "-m", "vllm.entrypoints.openai.api_server"]
+    assert command[:3] == ["/there/vllm", "serve", "/model"]
     assert " ".join(command).endswith("--logprobs-mode processed_logprobs --enable-lora --max-lora-rank 16")
+
+
+def test_the_older_program_takes_the_model_as_an_option(monkeypatch) -> None:
+    monkeypatch.setenv("PONDER_VLLM_COMMAND", "/there/python -m vllm.entrypoints.openai.api_server")
+    command = _command(VllmConfig(), "/model", 1, 0)
+    assert command[2:5] == ["vllm.entrypoints.openai.api_server", "--model", "/model"]
 
 
 def test_a_server_is_told_no_secrets_and_nothing_of_our_modules(monkeypatch) -> None:
