@@ -1,8 +1,13 @@
-"""`ponder export --format gguf`: what transformers reads back says the same, and what llama.cpp could not read is refused."""
+"""`ponder export --format gguf`: what transformers reads back says the same, and what llama.cpp could not read is refused.
+
+One slow test asks llama.cpp itself: PONDER_LLAMA_CPP_PYTHON=/path/bin/python pytest -m slow THIS_FILE
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +58,20 @@ SPLITTINGS = {
         ]
     ),
 }
+
+
+READ = """
+import json, sys
+from llama_cpp import Llama
+model = Llama(sys.argv[1], n_ctx=128, n_threads=1, verbose=False, logits_all=True)
+answers = []
+for text in json.loads(sys.argv[2]):
+    tokens = model.tokenize(text.encode(), add_bos=False, special=True)
+    model.reset()
+    model.eval(tokens)
+    answers.append({"tokens": tokens, "logits": model.scores[: len(tokens)].tolist()})
+print(json.dumps(answers))
+"""
 
 
 def make_tokenizer(splitting: Any) -> PreTrainedTokenizerFast:
@@ -243,3 +262,24 @@ def test_rotary_scaling_is_refused(tmp_path: Path) -> None:
     policy.model.config.rope_parameters = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0}
     with pytest.raises(InputError, match="rotary scaling 'llama3' is not written to GGUF"):
         write_gguf(policy, tmp_path / "out.gguf", None)
+
+
+def read_by_llama_cpp(path: Path, texts: list[str]) -> list[dict[str, list]]:
+    command = [os.environ["PONDER_LLAMA_CPP_PYTHON"], "-c", READ, str(path), json.dumps(texts)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=120).stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("PONDER_LLAMA_CPP_PYTHON" not in os.environ, reason="names no Python that has llama-cpp-python")
+@pytest.mark.parametrize("splitting", list(SPLITTINGS))
+@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+@torch.no_grad()
+def test_llama_cpp_itself_has_equal_logits_and_tokens(tmp_path: Path, architecture: str, splitting: str) -> None:
+    policy = load(save(tmp_path / "made", architecture, splitting))
+    write_gguf(policy, tmp_path / "out.gguf", None)
+    for text, found in zip(TEXTS, read_by_llama_cpp(tmp_path / "out.gguf", TEXTS), strict=True):
+        tokens = policy.tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert found["tokens"] == tokens
+        logits = policy.model.eval()(torch.tensor([tokens])).logits[0]
+        # llama.cpp keeps keys and values in half precision.
+        torch.testing.assert_close(torch.tensor(found["logits"]), logits, rtol=0, atol=0.02)
