@@ -130,6 +130,40 @@ class GsmSymbolicMultilingualConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VerifiersConfig:
+    """What a taskset of the package verifiers (0.4 or later) asks, where one answer solves it: no tools, containers or further turns.
+
+    Its package is installed like any other, and its code is run.
+    """
+
+    taskset: str
+    """The taskset as verifiers names it: the name of an installed package, or `owner/name`."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the taskset's own configuration."""
+    size: int = 0
+    """How many tasks at most; 0 takes all."""
+    split: Split = "all"
+    """train or held_out keep the tasks on that side of the split, which goes by their content."""
+    held_out_percent: float = 10.0
+    """How much of all tasks the split holds out."""
+
+    def __post_init__(self) -> None:
+        _check_percent(self.held_out_percent)
+        if self.size < 0:
+            raise ValueError(f"size must be 0 (all) or more, not {self.size}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiersRewardConfig(RewardConfig):
+    """The sum of a verifiers taskset's own rewards, each times its weight; abstains on examples of other tasks."""
+
+    taskset: str
+    """The taskset, named as in the task."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Options of the taskset's own configuration, as in the task."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MiniInstructionsConfig:
     """General prompts of a small world, English and Chinese: questions with a wish that can be checked, how-to's that may do harm.
 
@@ -246,6 +280,7 @@ def ponder_tasks() -> Iterator[Component[Task]]:
         GsmSymbolicMultilingualConfig,
         lazy("ponder_tasks.multilingual:GsmSymbolicMultilingual"),
     )
+    yield Component("verifiers", VerifiersConfig, lazy("ponder_tasks.verifiers_tasks:Verifiers"))
     yield Component("mini_web", MiniWebConfig, lazy("ponder_tasks.mini_web:MiniWeb"))
     yield Component("mini_instructions", MiniInstructionsConfig, lazy("ponder_tasks.instructions:MiniInstructions"))
     yield Component("mini_preferences", MiniPreferencesConfig, lazy("ponder_tasks.instructions:MiniPreferences"))
@@ -256,8 +291,9 @@ def ponder_tasks() -> Iterator[Component[Task]]:
 
 @hookimpl
 def ponder_rewards() -> Iterator[Component[Reward | BatchReward]]:
-    """The scorers that belong to the tasks `reasoning_gym` and `mini_instructions`."""
+    """The scorers that belong to the tasks `reasoning_gym`, `verifiers` and `mini_instructions`."""
     yield Component("reasoning_gym", ReasoningGymRewardConfig, lazy("ponder_tasks.gym:ReasoningGymReward"))
+    yield Component("verifiers", VerifiersRewardConfig, lazy("ponder_tasks.verifiers_tasks:VerifiersReward"))
     yield Component(
         "mini_instructions", MiniInstructionsRewardConfig, lazy("ponder_tasks.instructions:MiniInstructionsReward")
     )
