@@ -57,7 +57,8 @@ class Accuracy:
 
     def _equal(self, reference: _Reference, answer: str, prompt: Prompt) -> bool:
         if reference.number is not None:
-            answer = bare(done(answer, prompt))
+            left = done(answer, prompt)
+            answer = answer if left is answer else bare(left)
             if (found := number(answer)) is not None:
                 return self._same_number(reference.number, found) and not repeats_a_quotient(answer, prompt)
         if reference.is_words:
