@@ -64,6 +64,12 @@ def _configuration(directory: Path, settings: dict[str, Any]) -> DeepseekV3Confi
         )
     if settings.get("scoring_func", "sigmoid") != "sigmoid":
         raise InputError(f"{path} has scoring_func {settings['scoring_func']!r}: DeepSeek-V3's gate is a sigmoid")
+    if settings.get("hidden_act", "silu") != "silu":
+        raise InputError(f"{path} has hidden_act {settings['hidden_act']!r}: DeepSeek-V3's experts have silu")
+    if settings.get("attention_bias", False):
+        raise InputError(
+            f"{path} has attention_bias {settings['attention_bias']!r}: DeepSeek-V3's attention has no biases"
+        )
     kept = {
         name: value
         for name, value in settings.items()

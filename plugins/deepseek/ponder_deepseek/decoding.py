@@ -5,27 +5,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from transformers import DeepseekV3ForCausalLM, DynamicCache
-from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
-    DeepseekV3Attention,
-    DeepseekV3DecoderLayer,
-    apply_rotary_pos_emb,
-    apply_rotary_pos_emb_interleave,
-)
 
-from ponder.hf_lora import whole_weight
+from ponder_deepseek.latent_layers import LatentLayer, Norm, Places
 
 
 class LatentDecoder:
     """A static cache of (d_c + d_h^R) values for each token and layer, and attention computed on it directly.
 
     Rows may have different lengths: each token is written at its own row's end. Equal to the model's own forward up to rounding.
+    The weights are those of the last `prefill`.
     """
 
     def __init__(self, model: DeepseekV3ForCausalLM) -> None:
         self._model = model
+        self._norm = Norm(model.model.norm)
+        self._layers: list[LatentLayer] = []
         self._latents: list[Tensor] = []
         self._lengths = torch.empty(0, dtype=torch.long)
         self._widest = 0
+        self._rotary = (torch.empty(0), torch.empty(0))
+        """Cosine and sine [positions, rotary dimensions] of all positions that there is room for."""
 
     def prefill(self, input_ids: Tensor, lengths: Tensor, capacity: int) -> Tensor:
         """Read prompts [rows, longest], right-padded; returns the logits [rows, vocab] after each row's last token."""
@@ -35,8 +34,8 @@ class LatentDecoder:
     def _read_prompts(self, input_ids: Tensor, lengths: Tensor, capacity: int) -> Tensor:
         """Fill the cache; returns the hidden states [rows, longest, width] behind the final norm."""
         # What is padded stands behind what counts, where causal attention does not look.
-        cache = DynamicCache(config=self._model.config)
-        hidden = self._model.model(input_ids=input_ids, past_key_values=cache, use_cache=True).last_hidden_state
+        cache, model = DynamicCache(config=self._model.config), self._model.model
+        hidden = model(input_ids=input_ids, past_key_values=cache, use_cache=True).last_hidden_state
         rows, longest = input_ids.shape
         self._latents = []
         for layer in cache.layers:
@@ -44,6 +43,9 @@ class LatentDecoder:
             room = latent.new_zeros(rows, longest + capacity, latent.shape[-1])
             room[:, :longest] = latent
             self._latents.append(room)
+        self._layers = [LatentLayer(layer) for layer in model.layers[: len(self._latents)]]
+        cosine, sine = model.rotary_emb(hidden, torch.arange(longest + capacity, device=hidden.device)[None])
+        self._rotary = cosine[0], sine[0]
         self._lengths = lengths.clone()
         self._widest = longest
         return hidden
@@ -63,72 +65,21 @@ class LatentDecoder:
     def _extend(self, tokens: Tensor) -> Tensor:
         """Write tokens [rows, new] behind each row's end, which stays where it is; returns their hidden states [rows, new, width]."""
         model = self._model.model
-        slots = self._lengths[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        positions = self._lengths[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
         self._widest += tokens.shape[1]
-        visible = torch.arange(self._widest, device=tokens.device) <= slots[..., None]
-        hidden = model.embed_tokens(tokens)
-        rotary = model.rotary_emb(hidden, slots)
-        for layer, latent in zip(model.layers[: len(self._latents)], self._latents, strict=True):
-            hidden = read_layer(layer, hidden, latent, rotary, visible, slots)
-        return model.norm(hidden)
+        visible = torch.arange(self._widest, device=tokens.device) <= positions[..., None]
+        hidden = model.embed_tokens(tokens.flatten())
+        places = self._places(positions, positions, visible, self._latents[0])
+        for layer, latent in zip(self._layers, self._latents, strict=True):
+            hidden = layer(hidden, latent, places)
+        return self._norm(hidden).view(*tokens.shape, -1)
 
-
-def read_layer(
-    layer: DeepseekV3DecoderLayer,
-    hidden: Tensor,
-    latent: Tensor,
-    rotary: tuple[Tensor, Tensor],
-    visible: Tensor,
-    slots: Tensor,
-) -> Tensor:
-    """One decoder layer on new tokens, [rows, new, width] -> [rows, new, width]; writes their latents [rows, slots, values] at `slots`.
-
-    `visible` [rows, new, seen] says which of the first slots each token sees.
-    """
-    attended = _attend(layer.self_attn, layer.input_layernorm(hidden), latent, rotary, visible, slots)
-    hidden = hidden + attended
-    return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-
-
-def _attend(
-    attention: DeepseekV3Attention,
-    hidden: Tensor,
-    latent: Tensor,
-    rotary: tuple[Tensor, Tensor],
-    visible: Tensor,
-    slots: Tensor,
-) -> Tensor:
-    rank, nope = attention.kv_lora_rank, attention.qk_nope_head_dim
-    up = whole_weight(attention.kv_b_proj).view(attention.num_heads, nope + attention.v_head_dim, rank)
-    query = _query(attention, hidden).unflatten(-1, (attention.num_heads, attention.qk_head_dim))
-    query_rotated = _rotated(attention, query[..., nope:], rotary)
-    latent[torch.arange(len(hidden), device=hidden.device)[:, None], slots] = latents(attention, hidden, rotary)
-    absorbed = torch.einsum("rthn,hnc->rthc", query[..., :nope], up[:, :nope])
-    seen = latent[:, : visible.shape[-1]]
-    # All heads of all new tokens of a row share its keys: one matrix product.
-    queries = torch.cat((absorbed, query_rotated), dim=-1).flatten(1, 2)
-    scores = (queries @ seen.transpose(1, 2) * attention.scaling).unflatten(1, absorbed.shape[1:3])
-    weights = scores.float().masked_fill(~visible[:, :, None], float("-inf")).softmax(-1).to(scores.dtype)
-    context = (weights.flatten(1, 2) @ seen[..., :rank]).view(absorbed.shape)
-    heads = torch.einsum("rthc,hvc->rthv", context, up[:, nope:])
-    return attention.o_proj(heads.flatten(2))
-
-
-def _query(attention: DeepseekV3Attention, hidden: Tensor) -> Tensor:
-    if attention.q_lora_rank is None:
-        return attention.q_proj(hidden)
-    return attention.q_b_proj(attention.q_a_layernorm(attention.q_a_proj(hidden)))
-
-
-def latents(attention: DeepseekV3Attention, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """What the cache holds of tokens, [rows, new, values], from the layer's normed hidden states [rows, new, width]."""
-    sizes = (attention.kv_lora_rank, attention.qk_rope_head_dim)
-    compressed, key = attention.kv_a_proj_with_mqa(hidden).split(sizes, dim=-1)
-    key = _rotated(attention, key[:, :, None], rotary)[:, :, 0]
-    return torch.cat((attention.kv_a_layernorm(compressed), key), dim=-1)
-
-
-def _rotated(attention: DeepseekV3Attention, vectors: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries or keys [rows, new, heads, dims] at their positions."""
-    rotate = apply_rotary_pos_emb_interleave if attention.config.rope_interleave else apply_rotary_pos_emb
-    return rotate(vectors, vectors[:, :, :1], *rotary, unsqueeze_dim=2)[0]
+    def _places(self, positions: Tensor, slots: Tensor, visible: Tensor, cache: Tensor) -> Places:
+        """Of new tokens, from their positions and slots in their rows [rows, new] and the slots that they see [rows, new, seen]."""
+        rows, width = cache.shape[:2]
+        firsts = torch.arange(rows, device=slots.device) * width
+        mask = torch.zeros(visible.shape, dtype=cache.dtype, device=cache.device).masked_fill_(~visible, float("-inf"))
+        heads = self._model.config.num_attention_heads
+        cosine, sine = (part.index_select(0, positions.flatten()).unsqueeze(1) for part in self._rotary)
+        by_head = mask.unsqueeze(2).expand(-1, -1, heads, -1).flatten(1, 2)
+        return Places((slots + firsts[:, None]).flatten(), by_head, cosine, sine)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ponder_deepseek.decoding import LatentDecoder, latents, read_layer
+from ponder_deepseek.decoding import LatentDecoder
+from ponder_deepseek.latent_layers import LatentLayer
 from ponder_deepseek.mtp import DeepseekV3ForCausalLM, mtp_modules, read_ahead
 
 
@@ -24,6 +25,7 @@ class MtpDecoder(LatentDecoder):
         self.depth = len(self._modules)
         self.cost = self.depth / model.config.num_hidden_layers
         self._window = 2 * self.depth
+        self._module_layers: list[LatentLayer] = []
         self._module_latents: list[Tensor] = []
         """Slot = position + window, so that the window of a short prompt has somewhere to go."""
         self._tokens = torch.empty(0, dtype=torch.long)
@@ -52,12 +54,13 @@ class MtpDecoder(LatentDecoder):
         """Guess what follows `tokens` [rows]: [rows, depth]."""
         model, positions = self._model.model, self._window_positions(self._lengths)
         known, hidden = torch.cat((self._tokens, tokens[:, None]), dim=1), self._hidden
-        rotary = model.rotary_emb(hidden, positions)
         slots = positions + self._window
-        visible = self._visible(slots)
-        for number, (module, latent) in enumerate(zip(self._modules, self._module_latents, strict=True)):
+        # What a row sees at a position before its beginning is no part of any guess.
+        places = self._places(positions.clamp(min=0), slots, self._visible(slots), self._module_latents[0])
+        parts = zip(self._modules, self._module_layers, self._module_latents, strict=True)
+        for number, (module, layer, latent) in enumerate(parts):
             joined = module.joined(hidden, model.embed_tokens(known[:, -self._window :]))
-            hidden = module.normed(read_layer(module, joined, latent, rotary, visible, slots))
+            hidden = module.normed(layer(joined.flatten(0, 1), latent, places)).view(joined.shape)
             guess = choose(self._model.lm_head(hidden[:, -1]), number)
             known = torch.cat((known, guess[:, None]), dim=1)
         return known[:, -self.depth :]
@@ -89,7 +92,7 @@ class MtpDecoder(LatentDecoder):
     def _read_prompts_ahead(self, input_ids: Tensor, hidden: Tensor, capacity: int) -> None:
         """Fill the modules' caches as far as the prompts say which tokens follow; `hidden` is the main model's."""
         model, (rows, longest) = self._model.model, input_ids.shape
-        rotary = model.rotary_emb(hidden, torch.arange(longest, device=hidden.device)[None])
+        self._module_layers = [LatentLayer(module) for module in self._modules]
         self._module_latents = []
         for number, module in enumerate(self._modules):
             values = module.self_attn.kv_lora_rank + module.self_attn.qk_rope_head_dim
@@ -99,9 +102,7 @@ class MtpDecoder(LatentDecoder):
             if seen < 1:  # prompts too short for this module
                 continue
             joined = module.joined(hidden[:, :seen], model.embed_tokens(input_ids[:, number + 1 :]))
-            turned = (rotary[0][:, :seen], rotary[1][:, :seen])
-            room[:, self._window : self._window + seen] = latents(
-                module.self_attn, module.input_layernorm(joined), turned
-            )
+            slots = room[:, self._window : self._window + seen]
+            self._module_layers[number].fill(joined, slots, *(part[:seen] for part in self._rotary))
             if number + 1 < self.depth:
                 hidden = read_ahead(self._model, module, joined)

@@ -13,6 +13,7 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
     DeepseekV3Attention,
     DeepseekV3Experts,
     DeepseekV3RMSNorm,
+    DeepseekV3TopkRouter,
     eager_attention_forward,
 )
 
@@ -25,8 +26,8 @@ MANY = 512
 def accelerate(model: DeepseekV3ForCausalLM) -> DeepseekV3ForCausalLM:
     """Give a model our layers in place, and where they do not apply the fastest expert implementation of transformers.
 
-    Parameters, their names, hooks and what is saved stay as they are; so do the routers, which are transformers' own. The
-    layers apply in float32 on a CPU, to 512 tokens or more; everything else runs in transformers' code.
+    Parameters, their names, hooks and what is saved stay as they are. The layers apply in float32 on a CPU, norms and attention
+    to 512 tokens or more, routers everywhere; everything else runs in transformers' code.
     """
     model.set_experts_implementation("grouped_mm" if _is_aligned(model.config) else "eager")
     for module in model.modules():
@@ -45,13 +46,30 @@ class FastNorm(DeepseekV3RMSNorm):
         return normed
 
 
+class FastRouter(DeepseekV3TopkRouter):
+    """A router without choosing among groups where there is but one; for any number of tokens, precision and device."""
+
+    def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See transformers."""
+        if self.num_group > 1:
+            choice: tuple[Tensor, Tensor, Tensor] = super().forward(hidden_states)
+            return choice
+        logits = F.linear(hidden_states.view(-1, self.hidden_dim).float(), self.weight.float())
+        scores = logits.sigmoid()
+        chosen = (scores + self.e_score_correction_bias).topk(self.top_k, dim=-1, sorted=False)[1]
+        weights = scores.gather(1, chosen)
+        if self.norm_topk_prob:
+            weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
+        return logits, weights * self.routed_scaling_factor, chosen
+
+
 class FastExperts(DeepseekV3Experts):
     """All experts in one step; another implementation than grouped_mm, if one is set, goes first."""
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """See transformers."""
         is_default = self.config._experts_implementation == "grouped_mm" and not self._is_expert_parallel
-        if not (is_default and _pays(hidden_states, self.gate_up_proj)):
+        if not (is_default and _fits(hidden_states, self.gate_up_proj)):
             return super().forward(hidden_states, top_k_index, top_k_weights)
         mixed: Tensor = Experts.apply(hidden_states, self.gate_up_proj, self.down_proj, top_k_index, top_k_weights)
         return mixed
@@ -110,7 +128,12 @@ class FastAttention(DeepseekV3Attention):
         return out[..., : widths[1]], weights
 
 
-_FAST = {DeepseekV3RMSNorm: FastNorm, DeepseekV3Experts: FastExperts, DeepseekV3Attention: FastAttention}
+_FAST = {
+    DeepseekV3RMSNorm: FastNorm,
+    DeepseekV3TopkRouter: FastRouter,
+    DeepseekV3Experts: FastExperts,
+    DeepseekV3Attention: FastAttention,
+}
 
 
 def _is_aligned(config: DeepseekV3Config) -> bool:
@@ -118,7 +141,12 @@ def _is_aligned(config: DeepseekV3Config) -> bool:
     return config.hidden_size % 8 == 0 and config.moe_intermediate_size % 8 == 0
 
 
-def _pays(hidden: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels are made for this: float32 on a CPU, and enough of it."""
+def _fits(hidden: Tensor, weight: Tensor) -> bool:
+    """Whether the kernels are made for this: float32 on a CPU."""
     is_ours = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in (hidden, weight))
-    return is_ours and hidden.numel() >= MANY * hidden.shape[-1] and not torch.is_autocast_enabled("cpu")
+    return is_ours and not torch.is_autocast_enabled("cpu")
+
+
+def _pays(hidden: Tensor, weight: Tensor) -> bool:
+    """Whether they are, and there is enough of it."""
+    return _fits(hidden, weight) and hidden.numel() >= MANY * hidden.shape[-1]

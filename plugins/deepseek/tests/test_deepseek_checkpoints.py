@@ -261,6 +261,8 @@ def test_a_directory_without_weights_says_so(made, tmp_path):
         ({"hidden_size": -32}, "hidden_size"),
         ({"n_group": None}, "n_group"),
         ({"scoring_func": "softmax"}, "scoring_func"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"attention_bias": True}, "attention_bias"),
         ({"quantization_config": {"weight_block_size": "big"}}, "weight_block_size"),
         ({"quantization_config": 3}, "quantization_config"),
     ],

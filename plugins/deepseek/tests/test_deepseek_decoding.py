@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import DeepseekV3ForCausalLM
 
+from ponder_deepseek import latent_layers
 from ponder_deepseek.counts import cache_bytes_per_token
 from ponder_deepseek.decoding import LatentDecoder
 from ponder_deepseek.presets import configuration
@@ -63,3 +64,35 @@ def test_the_cache_has_as_many_bytes_as_are_counted(model):
         decoder.prefill(torch.tensor([[3, 4, 5]]), torch.tensor([3]), capacity=1)
     held = sum(latent[0, 0].nbytes for latent in decoder._latents)
     assert held == cache_bytes_per_token(TINY, bytes_per_value=4)
+
+
+@pytest.mark.parametrize("limit", ["FEW_EXPERTS", "FEW_TOKENS"])
+def test_many_experts_or_tokens_go_through_the_models_own_mixture(model, limit, monkeypatch):
+    monkeypatch.setattr(latent_layers, limit, 0)
+    decoder = LatentDecoder(model)
+    with torch.inference_mode():
+        decoder.prefill(torch.tensor([[3, 4, 5]]), torch.tensor([3]), capacity=1)
+        logits = decoder.step(torch.tensor([20]))
+    torch.testing.assert_close(logits[0], uncached_logits(model, [3, 4, 5, 20]), atol=1e-5, rtol=1e-5)
+
+
+def test_decoding_in_bfloat16_is_as_near_to_float32_as_the_plain_forward_is(model):
+    expected = uncached_logits(model, [3, 4, 5, 20])
+    rounded = uncached_logits(model.bfloat16(), [3, 4, 5, 20]).float()
+    decoder = LatentDecoder(model)
+    with torch.inference_mode():
+        decoder.prefill(torch.tensor([[3, 4, 5]]), torch.tensor([3]), capacity=1)
+        logits = decoder.step(torch.tensor([20]))[0]
+    assert logits.dtype == torch.bfloat16
+    assert (logits.float() - expected).abs().max() < 3 * (rounded - expected).abs().max()
+
+
+def test_a_decoder_has_the_weights_of_its_last_prefill(model):
+    decoder, prompt = LatentDecoder(model), (torch.tensor([[3, 4, 5]]), torch.tensor([3]))
+    with torch.inference_mode():
+        decoder.prefill(*prompt, capacity=1)
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+        decoder.prefill(*prompt, capacity=1)
+        logits = decoder.step(torch.tensor([20]))
+    torch.testing.assert_close(logits[0], uncached_logits(model, [3, 4, 5, 20]), atol=1e-5, rtol=1e-5)

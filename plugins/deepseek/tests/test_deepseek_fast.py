@@ -136,27 +136,45 @@ def test_absorbed_decoding_does_not_see_a_constant_added_to_all_positions():
     torch.testing.assert_close(far, near, atol=1e-5, rtol=1e-5)
 
 
-def test_our_layers_do_run():
-    _, ours = pair(TINY)
-    logits = ours(input_ids=tokens(1, 5), use_cache=False).logits
-    names, seen = set(), [logits.grad_fn]
+def steps_back_from(logits):
+    """The names of all steps of the backward pass."""
+    steps, seen = set(), [logits.grad_fn]
     while seen:
         step = seen.pop()
-        if step is not None and step not in names:
-            names.add(step)
+        if step is not None and step not in steps:
+            steps.add(step)
             seen += [before for before, _ in step.next_functions]
-    kinds = {type(step).__name__ for step in names}
+    return {type(step).__name__ for step in steps}
+
+
+def test_our_layers_do_run():
+    _, ours = pair(TINY)
+    kinds = steps_back_from(ours(input_ids=tokens(1, 5), use_cache=False).logits)
     assert {"RmsNormBackward", "RotateTailBackward", "JoinKeysBackward", "ExpertsBackward"} <= kinds
 
 
-def test_bfloat16_and_few_tokens_are_left_to_transformers(monkeypatch):
+def test_bfloat16_is_left_to_transformers():
     theirs, ours = pair(TINY)
     ids = tokens(1, 5)
     theirs.set_experts_implementation("grouped_mm")
-    monkeypatch.setattr(fast, "MANY", 512)
-    assert torch.equal(ours(ids).logits, theirs(ids).logits)
-    monkeypatch.setattr(fast, "MANY", 0)
     assert torch.equal(ours.bfloat16()(ids).logits, theirs.bfloat16()(ids).logits)
+
+
+def test_norms_and_attention_of_few_tokens_are_left_to_transformers(monkeypatch):
+    monkeypatch.setattr(fast, "MANY", 512)
+    kinds = steps_back_from(pair(TINY)[1](input_ids=tokens(1, 5), use_cache=False).logits)
+    assert "ExpertsBackward" in kinds
+    assert not {"RmsNormBackward", "RotateTailBackward", "JoinKeysBackward"} & kinds
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("normalised", [True, False])
+def test_the_router_chooses_and_weighs_as_transformers_does(groups, normalised):
+    theirs, ours = pair(dataclasses.replace(TINY, n_group=groups, topk_group=1, norm_topk_prob=normalised))
+    hidden = torch.randn(50, TINY.hidden_size, generator=torch.Generator().manual_seed(3))
+    expected, found = (model.model.layers[1].mlp.gate(hidden) for model in (theirs, ours))
+    for mine, other in zip(found, expected, strict=True):
+        assert torch.equal(mine, other)
 
 
 def test_the_routers_are_counted_as_ever():
