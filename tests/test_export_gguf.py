@@ -27,6 +27,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from ponder import hf_gguf
 from ponder.cli import main
 from ponder.errors import InputError
 from ponder.hf_gguf import vocabulary_of, write_gguf
@@ -96,13 +97,30 @@ ARCHITECTURES = {
     "qwen2": lambda rows: Qwen2ForCausalLM(Qwen2Config(vocab_size=rows, **SIZES)),
     "qwen3": lambda rows: Qwen3ForCausalLM(Qwen3Config(vocab_size=rows, head_dim=128, **SIZES)),
 }
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 32.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+}
+
+
+def scaled_llama(original: int) -> Any:
+    """Of rows, a Llama whose context was lengthened from `original` positions in Llama 3's way."""
+    rope = {"rope_parameters": {**LLAMA3, "original_max_position_embeddings": original}}
+    return lambda rows: LlamaForCausalLM(LlamaConfig(vocab_size=rows, **{**SIZES, **rope}))
+
+
+# So few positions that the scaling is seen in a short text; and what Llama 3.2 has.
+SCALED = {"llama3_short": scaled_llama(16), "llama3": scaled_llama(8192)}
 
 
 def save(directory: Path, architecture: str, splitting: str = "gpt-2") -> Path:
     """A model and its tokenizer in transformers' files, with more rows than tokens."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer(SPLITTINGS[splitting])
-    model = ARCHITECTURES[architecture](len(tokenizer) + 3)
+    model = {**ARCHITECTURES, **SCALED}[architecture](len(tokenizer) + 3)
     for name, parameter in model.named_parameters():
         torch.nn.init.normal_(parameter, mean=1.0 if "norm" in name else 0.0, std=0.2)
     model.save_pretrained(directory)
@@ -115,6 +133,14 @@ def load(directory: Path) -> Any:
     from ponder_causal_lm.policy import CausalLMPolicy
 
     return CausalLMPolicy(CausalLMConfig(path=directory))
+
+
+def load_file(path: Path) -> Any:
+    """The model alone: these little tokenizers do not come back from GGUF as they were."""
+    from ponder_causal_lm import CausalLMConfig
+    from ponder_causal_lm.loading import load_model
+
+    return load_model(str(path), CausalLMConfig(path=path))
 
 
 def field(path: Path, name: str) -> Any:
@@ -257,11 +283,49 @@ def test_what_llama_cpp_cannot_read_is_refused_by_name_and_nothing_is_left(
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["runs", "small.yaml"]
 
 
-def test_rotary_scaling_is_refused(tmp_path: Path) -> None:
-    policy = load(save(tmp_path / "made", "llama"))
-    policy.model.config.rope_parameters = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0}
-    with pytest.raises(InputError, match="rotary scaling 'llama3' is not written to GGUF"):
+@pytest.mark.parametrize(("architecture", "kind"), [("llama", "yarn"), ("qwen2", "llama3")])
+def test_rotary_scaling_that_llama_cpp_computes_otherwise_is_refused(
+    tmp_path: Path, architecture: str, kind: str
+) -> None:
+    policy = load(save(tmp_path / "made", architecture))
+    policy.model.config.rope_parameters = {"rope_type": kind, "rope_theta": 500000.0, "factor": 8.0}
+    with pytest.raises(InputError, match=f"rotary scaling '{kind}' of {architecture} is not written to GGUF"):
         write_gguf(policy, tmp_path / "out.gguf", None)
+
+
+def test_the_rotary_scaling_of_llama_3_is_written_as_divisors_of_the_frequencies(tmp_path: Path) -> None:
+    write_gguf(load(save(tmp_path / "made", "llama3")), tmp_path / "out.gguf", None)
+    [stored] = [t.data for t in gguf.GGUFReader(str(tmp_path / "out.gguf")).tensors if t.name == "rope_freqs.weight"]
+    # Four frequencies of theta 500,000: wavelengths of 6, 167 and 4,443 positions, and of 118,155, beyond the 8,192.
+    smooth = (8192 / 4442.88 - 1) / 3
+    assert stored.tolist() == pytest.approx([1, 1, 1 / ((1 - smooth) / 32 + smooth), 32], rel=1e-4)
+
+
+def test_a_llama_3_comes_back_with_its_rotary_scaling(tmp_path: Path) -> None:
+    policy = load(save(tmp_path / "made", "llama3"))
+    write_gguf(policy, tmp_path / "out.gguf", None)
+    again = load_file(tmp_path / "out.gguf")
+    assert again.config.rope_parameters == policy.model.config.rope_parameters
+    torch.testing.assert_close(logits(again), logits(policy.model), atol=1e-5, rtol=1e-5)
+
+
+def test_a_file_with_other_divisors_than_llama_3s_is_refused_and_not_read_without_them(tmp_path: Path) -> None:
+    write_gguf(load(save(tmp_path / "made", "llama3_short")), tmp_path / "out.gguf", None)
+    with pytest.raises(InputError, match=r"out\.gguf divides rotary frequencies .* otherwise than Llama 3 does"):
+        load_file(tmp_path / "out.gguf")
+
+
+def test_a_file_with_another_rotary_scaling_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_sizes = hf_gguf._add_sizes
+
+    def with_yarn(writer: Any, *facts: Any) -> None:
+        add_sizes(writer, *facts)
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+
+    monkeypatch.setattr(hf_gguf, "_add_sizes", with_yarn)
+    write_gguf(load(save(tmp_path / "made", "llama")), tmp_path / "out.gguf", None)
+    with pytest.raises(InputError, match=r"out\.gguf has the rotary scaling 'yarn', which is not read from GGUF"):
+        load_file(tmp_path / "out.gguf")
 
 
 def read_by_llama_cpp(path: Path, texts: list[str]) -> list[dict[str, list]]:
@@ -272,7 +336,7 @@ def read_by_llama_cpp(path: Path, texts: list[str]) -> list[dict[str, list]]:
 @pytest.mark.slow
 @pytest.mark.skipif("PONDER_LLAMA_CPP_PYTHON" not in os.environ, reason="names no Python that has llama-cpp-python")
 @pytest.mark.parametrize("splitting", list(SPLITTINGS))
-@pytest.mark.parametrize("architecture", list(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "llama3_short"])
 @torch.no_grad()
 def test_llama_cpp_itself_has_equal_logits_and_tokens(tmp_path: Path, architecture: str, splitting: str) -> None:
     policy = load(save(tmp_path / "made", architecture, splitting))

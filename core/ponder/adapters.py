@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from ponder.errors import InputError
 from ponder.interfaces import BatchReward, Reward
-from ponder.text import extract_answer
+from ponder.text import extract_answer, last_question
 from ponder.types import Completion, Example, Rollout
 
 TrlFunction: TypeAlias = Callable[..., Sequence[float | None]]
@@ -110,9 +110,8 @@ class ScorerReward:
 
     def __call__(self, example: Example, completion: Completion) -> float:
         """See `Reward`."""
-        question = example.prompt if isinstance(example.prompt, str) else example.prompt[-1]["content"]
         metadata = example.metadata.get("gym", example.metadata)
-        entry = {"question": question, "answer": example.answer, "metadata": metadata}
+        entry = {"question": last_question(example.prompt), "answer": example.answer, "metadata": metadata}
         return float(self._score(extract_answer(completion.text), entry))
 
 

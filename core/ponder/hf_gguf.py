@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ponder import hf_gguf_rope
 from ponder.errors import InputError
 from ponder.hf import merged_model
 from ponder.hf_export import TEMPERATURE, TOP_P, Facts, prefills
@@ -126,8 +127,9 @@ def _check_architecture(model: PreTrainedModel) -> None:
             "export it for transformers and vLLM instead"
         )
     kind = config.rope_parameters.get("rope_type", "default")
-    if kind != "default" or getattr(config, "use_sliding_window", False):
-        wanted = f"rotary scaling {kind!r}" if kind != "default" else "a sliding window"
+    is_known = kind == "default" or (kind == hf_gguf_rope.KIND and config.model_type == "llama")
+    if not is_known or getattr(config, "use_sliding_window", False):
+        wanted = "a sliding window" if is_known else f"rotary scaling {kind!r} of {config.model_type}"
         raise InputError(f"{wanted} is not written to GGUF: export the policy for transformers and vLLM instead")
 
 
@@ -178,6 +180,8 @@ def _named_tensors(model: PreTrainedModel) -> Iterator[tuple[str, Tensor]]:
     import gguf
 
     config = model.config
+    if config.rope_parameters.get("rope_type") == hf_gguf_rope.KIND:
+        yield hf_gguf_rope.NAME, hf_gguf_rope.divisors(config)
     kind = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == config.model_type)
     names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
     for name, tensor in model.state_dict().items():

@@ -66,6 +66,13 @@ def readable_prompt(prompt: Prompt) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
+def last_question(prompt: Prompt) -> str:
+    """What a prompt asks: text as it is, of messages the last of the user's, and nothing where the user says nothing."""
+    if isinstance(prompt, str):
+        return prompt
+    return next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")
+
+
 def is_well_formed(text: str, style: FormatStyle = "r1_zero", tags: Sequence[str] = TAGS) -> bool:
     """Whether the text is reasoning and an answer in the given style and nothing else, both parts saying something.
 
@@ -164,7 +171,7 @@ def question_language(example: Example) -> Language:
     given = example.metadata.get("language")
     if given == "en" or given == "zh":
         return given
-    share = language_share(_question(example.prompt), "zh")
+    share = language_share(last_question(example.prompt), "zh")
     return "zh" if share is not None and share > 0.5 else "en"
 
 
@@ -186,12 +193,6 @@ def reflective_words(text: str) -> int:
     English words count whole and in any case (wait, mistake, however, but, retry, error, verify, wrong, evaluate, check).
     """
     return len(_REFLECTIVE.findall(text))
-
-
-def _question(prompt: Prompt) -> str:
-    if isinstance(prompt, str):
-        return prompt
-    return next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")
 
 
 def _prompt_opens(example: Example, tag: str) -> bool:

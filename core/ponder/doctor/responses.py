@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ponder.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, Language
+from ponder.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, Language, last_question
 from ponder.types import Completion, Example, Prompt
 
 REASONING: Final[dict[Language, str]] = {
@@ -56,7 +56,7 @@ def _right(answer: str, prefilled: str) -> Iterator[Written]:
 
 def _wrong(prompt: Prompt, prefilled: str) -> Iterator[Written]:
     thought = _thought(REASONING["en"], prefilled)
-    question = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    question = last_question(prompt)
     bare, tagged = QUESTION_AGAIN
     yield _written(bare, f"{prefilled}{question}", is_right=False)
     yield _written(tagged, f"{thought} {ANSWER_OPEN}{question}{ANSWER_CLOSE}", is_right=False)

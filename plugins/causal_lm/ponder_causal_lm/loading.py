@@ -23,6 +23,7 @@ from transformers import (
 
 from ponder.errors import InputError
 from ponder.hf import quiet_files
+from ponder.hf_gguf_rope import scale_as_stored
 from ponder_causal_lm.config import INSTALL_SMOLLM2, SMOLLM2, CausalLMConfig
 
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")
@@ -96,9 +97,12 @@ def load_model(source: str, config: CausalLMConfig) -> PreTrainedModel:
 
 
 def _plain(source: str, options: Mapping[str, Any]) -> PreTrainedModel:
-    unpacked = {} if _gguf(source) is None else {"quantization_config": GgufConfig(dequantize=True)}
+    packed = _gguf(source)
+    unpacked = {} if packed is None else {"quantization_config": GgufConfig(dequantize=True)}
     with quiet_files():
         model: PreTrainedModel = _from(AutoModelForCausalLM, source, **options, **unpacked)
+    if packed is not None:
+        scale_as_stored(model, packed)
     vars(model.config).pop("_model_name_or_path", None)
     return model
 

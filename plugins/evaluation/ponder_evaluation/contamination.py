@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ponder import Example
 from ponder.errors import InputError
+from ponder.text import last_question
 
 if TYPE_CHECKING:
     from ponder.context import FinishedStage, StageContext
@@ -95,10 +96,7 @@ def tasks_of(stage: FinishedStage) -> list[str]:
 
 def question_of(example: Example) -> str:
     """The words of the question, by single spaces."""
-    prompt = example.prompt
-    if not isinstance(prompt, str):
-        prompt = next((message["content"] for message in reversed(prompt) if message["role"] == "user"), "")
-    return " ".join(prompt.split())
+    return " ".join(last_question(example.prompt).split())
 
 
 def is_page(example: Example) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ponder import Completion, Example
-from ponder.text import readable_prompt, split_response
+from ponder.text import last_question, split_response
 from ponder_rewards import LanguageConsistencyConfig
 from ponder_rewards.languages import SCRIPTS, Code
 from ponder_rewards.words import language_counts, share_of, warm_up
@@ -38,12 +38,5 @@ def _asked_in(example: Example, rivals: tuple[Code, ...]) -> Code:
     named: Code | None = next((code for code in SCRIPTS if code == given), None)
     if named:
         return named
-    counts = language_counts(_question(example), "en", rivals)
+    counts = language_counts(last_question(example.prompt), "en", rivals)
     return max((code for code in SCRIPTS if counts[code]), key=lambda code: counts[code], default="en")
-
-
-def _question(example: Example) -> str:
-    if isinstance(example.prompt, str):
-        return example.prompt
-    asked = [message for message in example.prompt if message["role"] == "user"]
-    return readable_prompt(asked[-1:]) if asked else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from ponder.text import last_question
 from ponder.types import Prompt
 
 _LONGEST = 2000
@@ -34,8 +35,7 @@ def repeats_a_quotient(answer: str, prompt: Prompt) -> bool:
 
 
 def _question(prompt: Prompt) -> str:
-    text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    return text[-_LONGEST:]
+    return last_question(prompt)[-_LONGEST:]
 
 
 @lru_cache(maxsize=1024)
