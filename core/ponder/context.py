@@ -149,6 +149,10 @@ class StageContext:
         self._resources.callback(loop.close)
         return loop
 
+    def expect_steps(self, total: int) -> None:
+        """The loop that runs will probably end behind so many steps: a better guess for the progress bar than what `steps` was told."""
+        self._loop.expect(total)
+
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add a line to `metrics.jsonl` and tell the tracker: only numbers that are a function of the recipe, to the bit."""
         self._metrics.append(metrics, step)

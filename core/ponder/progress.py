@@ -28,6 +28,10 @@ class Bar(Protocol):
         """So many steps are done."""
         ...
 
+    def expect(self, total: int) -> None:
+        """The loop will have ended behind so many steps, as far as can be told."""
+        ...
+
     def show(self, numbers: Mapping[str, float]) -> None:
         """Put these numbers beside the bar."""
         ...
@@ -119,6 +123,9 @@ class _TerminalBar:
     def advance(self, done: int) -> None:
         self._update(completed=done)
 
+    def expect(self, total: int) -> None:
+        self._update(total=total)
+
     def show(self, numbers: Mapping[str, float]) -> None:
         self._numbers = headline({**self._numbers, **numbers}, METRICS_SHOWN)
         self._update(numbers=describe_numbers(self._numbers))
@@ -152,6 +159,9 @@ class _PlainBar:
         if now - self._spoke >= SECONDS_BETWEEN_LINES or (done == self._total and done > self._start):
             self._spoke = now
             self._display.say(self._line(done, now - self._began))
+
+    def expect(self, total: int) -> None:
+        self._total = total
 
     def show(self, numbers: Mapping[str, float]) -> None:
         self._numbers = headline({**self._numbers, **numbers}, METRICS_SHOWN)

@@ -178,6 +178,7 @@ class _Running:
             "say": lambda message: self._screen.say(self._named(message)),
             "open": self._open_bar,
             "advance": lambda number, done: self._bars[number].advance(done),
+            "expect": lambda number, total: self._bars[number].expect(total),
             "show": lambda number, numbers: self._bars[number].show(numbers),
             "close": lambda number: self._bars.pop(number).__exit__(None, None, None),
             "log": partial(self._track, "log"),

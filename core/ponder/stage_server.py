@@ -197,6 +197,10 @@ class _BarElsewhere:
         if self._is_open:
             self._report("advance", self._number, done)
 
+    def expect(self, total: int) -> None:
+        if self._is_open:
+            self._report("expect", self._number, total)
+
     def show(self, numbers: Mapping[str, float]) -> None:
         if self._is_open:
             self._report("show", self._number, {name: float(value) for name, value in numbers.items()})

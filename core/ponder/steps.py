@@ -46,6 +46,11 @@ class StepLoop:
                 if saver.is_due(done) or done == total:
                     saver.commit(done)
 
+    def expect(self, total: int) -> None:
+        """Show the loop as one of so many steps."""
+        if self._bar is not None:
+            self._bar.expect(total)
+
     def show(self, numbers: Mapping[str, float]) -> None:
         """Show these numbers beside the bar."""
         if self._bar is not None:

@@ -192,10 +192,12 @@ def test_several_bars_share_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with display.bar("first", 2) as one:
         with display.bar("second", 2) as two:
             two.show({"loss": 0.5})
-            two.advance(2)
+            two.expect(7)
+            two.advance(7)
         one.advance(1)
 
     assert "second" in screen.getvalue()
+    assert "7/7" in screen.getvalue()
     assert "loss 0.5" in screen.getvalue()
 
 

@@ -42,6 +42,18 @@ def test_the_time_left_of_a_resumed_loop_counts_only_what_was_done_since(monkeyp
     assert screen.getvalue().splitlines() == ["grpo 103/110, 1:10 left"]
 
 
+def test_a_loop_that_is_expected_to_end_sooner_tells_the_time_left_to_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 30.0, 60.0])
+    monkeypatch.setattr("ponder.progress.time.monotonic", lambda: next(clock))
+    screen = io.StringIO()
+    with Display(screen).bar("grpo", 1000) as bar:
+        bar.expect(20)
+        bar.advance(10)
+        bar.advance(20)
+
+    assert screen.getvalue().splitlines() == ["grpo 10/20, 0:30 left", "grpo 20/20, took 1:00"]
+
+
 def test_a_stream_that_knows_no_unicode_gets_question_marks() -> None:
     raw = io.BytesIO()
     display = Display(io.TextIOWrapper(raw, encoding="ascii", write_through=True))

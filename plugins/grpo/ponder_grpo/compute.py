@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +30,12 @@ class Budget:
     def is_spent(self, spent: int) -> bool:
         """Whether nothing is left."""
         return self.flops is not None and spent >= self.flops
+
+    def expected_steps(self, spent: int, steps_done: int, steps: int) -> int:
+        """How many of `steps` there will be if they go on spending as much."""
+        if not self.flops or not spent:
+            return steps
+        return min(steps, math.ceil(steps_done * self.flops / spent))
 
     def summary(self, spent: int, steps_done: int, steps: int) -> str | None:
         """Whether compute or steps ended the stage; None without a budget."""

@@ -118,6 +118,7 @@ class Training:
         is_last = step == config.steps - 1 or self.is_spent
         self.reporter.report(step, drawn, self.curriculum.rubrics.at(step), metrics, is_last=is_last)
         self.reporter.report_timing(step, drawn, seconds)
+        self.context.expect_steps(self.budget.expected_steps(self.counters.flops, step + 1, config.steps))
 
     def finish(self) -> StageResult:
         """Save the policy and sum up."""

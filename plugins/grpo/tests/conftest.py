@@ -244,6 +244,9 @@ class FolderContext:
                 state.save(checkpoint)
                 (checkpoint / "done").write_text(str(step + 1))
 
+    def expect_steps(self, total: int) -> None:
+        self.expected_steps = total
+
     def log(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         with (self.directory / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")

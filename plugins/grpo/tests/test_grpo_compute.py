@@ -126,6 +126,7 @@ def test_the_last_step_of_a_spent_budget_is_kept_to_read_and_probed(make_context
     train(context, steps=9, compute_of=["data"], probes=1)
     assert '"step": 1' in (context.directory / "rollouts.jsonl").read_text()
     assert '"step": 2' in (context.directory / "probes.jsonl").read_text()
+    assert context.expected_steps == 2
 
 
 def test_without_a_budget_nothing_is_said_or_measured_of_one(make_context, train):
@@ -133,6 +134,13 @@ def test_without_a_budget_nothing_is_said_or_measured_of_one(make_context, train
     assert "compute_share" not in train(context).metrics
     assert context.said == []
     assert not Budget(None).is_spent(10**18)
+
+
+def test_the_steps_that_compute_is_left_for_are_told_from_those_done():
+    assert Budget(1000.0).expected_steps(100, 3, 500) == 30
+    assert Budget(1000.0).expected_steps(110, 3, 500) == 28
+    assert Budget(1000.0).expected_steps(100, 3, 20) == 20
+    assert Budget(None).expected_steps(100, 3, 20) == 20
 
 
 @pytest.mark.parametrize(
