@@ -23,6 +23,8 @@ from ponder.prompts import render_prompt as render_prompt
 
 LOGPROB_CHUNK = 1 << 22
 """Logits held in float32 at once by `token_logprobs`: 16 MiB."""
+CACHED_CHUNK = 1 << 19
+"""The same on a CPU, where what goes through memory again takes longer than to begin another operation: 2 MiB."""
 FORWARD_AND_BACKWARD = 6
 """Floating-point operations for each parameter that a token which is trained on passes through; see `active_parameters`."""
 
@@ -47,7 +49,7 @@ class _ChosenLogprobs(torch.autograd.Function):
         normalisers = torch.empty(len(rows), device=rows.device)
         found = torch.empty_like(normalisers)
         for chunk in _chunks(rows):
-            scaled = rows[chunk].float() / temperature
+            scaled = _scaled(rows[chunk], temperature)
             normalisers[chunk] = _normalisers(scaled, None if kept is None else kept[chunk])
             found[chunk] = scaled.gather(1, chosen[chunk, None]).squeeze(1) - normalisers[chunk]
         ctx.save_for_backward(rows, chosen, normalisers, kept)
@@ -60,17 +62,25 @@ class _ChosenLogprobs(torch.autograd.Function):
         scales = gradients[0] / ctx.temperature
         gradient = torch.empty_like(rows)
         for chunk in _chunks(rows):
-            scaled, scale = rows[chunk].float() / ctx.temperature, scales[chunk, None]
-            shares = (scaled - normalisers[chunk, None]).exp_()
+            scaled, scale = _scaled(rows[chunk], ctx.temperature), scales[chunk, None]
+            # Where the gradient is in float32, it is computed in its place.
+            shares = gradient[chunk] if gradient.dtype == torch.float32 else torch.empty_like(scaled)
+            torch.sub(scaled, normalisers[chunk, None], out=shares).exp_()
             if kept is not None:
-                shares = _only(shares, kept[chunk])
-            gradient[chunk] = shares.mul_(-scale).scatter_add_(1, chosen[chunk, None], scale)
+                _keep_only(shares, kept[chunk])
+            shares.mul_(-scale).scatter_add_(1, chosen[chunk, None], scale)
+            if shares.dtype != gradient.dtype:
+                gradient[chunk] = shares
         return gradient, None, None, None
 
 
 def _chunks(rows: Tensor) -> Iterator[slice]:
-    size = max(1, LOGPROB_CHUNK // rows.shape[-1])
+    size = max(1, (CACHED_CHUNK if rows.device.type == "cpu" else LOGPROB_CHUNK) // rows.shape[-1])
     return (slice(start, start + size) for start in range(0, len(rows), size))
+
+
+def _scaled(rows: Tensor, temperature: float) -> Tensor:
+    return rows.float() if temperature == 1 else rows.float() / temperature
 
 
 def _normalisers(scaled: Tensor, kept: Tensor | None) -> Tensor:
@@ -79,12 +89,12 @@ def _normalisers(scaled: Tensor, kept: Tensor | None) -> Tensor:
     return scaled.gather(1, kept.clamp(min=0)).masked_fill(kept < 0, float("-inf")).logsumexp(1)
 
 
-def _only(shares: Tensor, kept: Tensor) -> Tensor:
-    """The shares [rows, vocab] of the tokens in `kept` [rows, most], 0 for all others."""
+def _keep_only(shares: Tensor, kept: Tensor) -> None:
+    """Set the shares [rows, vocab] of all tokens but those in `kept` [rows, most] to 0."""
     rows, vocabulary = shares.shape
     mask = torch.zeros(rows, vocabulary + 1, dtype=torch.bool, device=shares.device)
     mask.scatter_(1, kept.where(kept >= 0, vocabulary), True)
-    return shares.where(mask[:, :vocabulary], 0.0)
+    shares.masked_fill_(~mask[:, :vocabulary], 0.0)
 
 
 def active_parameters(model: nn.Module) -> int:

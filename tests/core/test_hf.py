@@ -71,7 +71,7 @@ def test_log_probabilities_do_not_depend_on_the_chunks(monkeypatch):
     torch.manual_seed(0)
     logits, tokens = torch.randn(50, 11), torch.randint(0, 11, (50,))
     whole = hf.token_logprobs(logits, tokens)
-    monkeypatch.setattr(hf, "LOGPROB_CHUNK", 33)
+    monkeypatch.setattr(hf, "CACHED_CHUNK", 33)
     assert torch.equal(hf.token_logprobs(logits, tokens), whole)
 
 
@@ -89,7 +89,7 @@ def test_the_gradient_of_log_probabilities_is_the_softmaxs_whatever_the_chunks(a
     ours, plain = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     weights = torch.randn(6)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hf, "LOGPROB_CHUNK", 33)
+        patch.setattr(hf, "CACHED_CHUNK", 33)
         (hf.token_logprobs(ours, tokens, temperature, kept) * weights).sum().backward()
     expected = (plain.float() / temperature + masked).log_softmax(1).gather(1, tokens[:, None]).squeeze(1)
     (expected * weights).sum().backward()
