@@ -31,7 +31,7 @@ $(STAMP): $(wildcard requirements/*.txt) $(PROJECTS)
 	@touch $@
 
 # Models this small are faster on one thread than on two that wait for each other: two cores make two stages at a time.
-demo: $(STAMP) ## the main job: all of DeepSeek-R1 in miniature, about twenty minutes
+demo: $(STAMP) ## the main job: all of DeepSeek-R1 in miniature, twenty to thirty minutes
 	OMP_NUM_THREADS=1 $(BIN)/ponder run examples/recipes/r1_mini.yaml --jobs 2 $(ARGS)
 	@echo "Report: runs/r1_mini/report/report.html (open it in a browser). MLflow: make ui"
 
