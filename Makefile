@@ -45,7 +45,7 @@ test: $(STAMP) ## all tests; for example: make test ARGS=plugins/grpo
 lint: $(STAMP) ## style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy core plugins/*/ponder_* examples/plugins/*/*.py
+	$(BIN)/mypy core plugins/*/ponder_* examples/plugins/*/*.py benchmarks/*.py
 
 docs: $(STAMP) ## write docs/reference from the options' own texts
 	PONDER_DISABLE_PLUGINS=brevity $(BIN)/ponder plugins docs docs/reference

@@ -43,6 +43,7 @@ from ponder_grpo.config import GrpoConfig, GrpoLossConfig
 from ponder_grpo.engine import Counters, Engine
 from ponder_grpo.losses import GrpoLoss
 from ponder_grpo.rollouts import Drawer
+from ponder_grpo.rows import Row
 from ponder_sampling import FastConfig
 from ponder_sampling.fast import FastSampler
 
@@ -141,6 +142,11 @@ def digit_reward(example: Example, completion: Completion) -> float:
     return digit_share(completion.text)
 
 
+def _refuse(rows: Sequence[Row], max_tokens: int) -> None:
+    """A benchmark has no use for updates that are not finite."""
+    raise SystemExit("an update is not finite")
+
+
 class PonderSteps:
     """Steps of the stage `grpo`: draw, score in worker processes, journal, update."""
 
@@ -168,6 +174,7 @@ class PonderSteps:
             counters=Counters(),
             seed=0,
             temperature=1.0,
+            keep_batch=_refuse,
         )
 
     def step(self) -> None:
@@ -175,7 +182,7 @@ class PonderSteps:
         number = len(self.times)
         drawn = self._drawer.draw(f"step-{number}", self._examples, self._config.group_size, seed=number)
         started = time.perf_counter()
-        batch = make_batch(drawn.rollouts, drawn.scores, self._policy.tokenizer, self._config)
+        batch = make_batch(drawn.rollouts, drawn.scores, self._policy.tokenizer, self._config, self._tokens)
         self._engine.learn(number, batch.rows, self._tokens)
         seconds = time.perf_counter() - started
         length = statistics.fmean(len(rollout.completion.token_ids) for rollout in drawn.rollouts)

@@ -18,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,7 +28,8 @@ from torch.profiler import ProfilerActivity, profile
 from ponder.building import build_policy, build_task
 from ponder.plugins import load_registry
 from ponder.recipe import load_recipe
-from ponder_pretraining.stage import _Run
+from ponder_pretraining.packing import packed_rows
+from ponder_pretraining.training import Training, batches, documents_of
 
 STEPS = 3
 
@@ -72,17 +74,18 @@ def measured(path: Path, stage: str) -> dict[str, int]:
     task = build_task(recipe, registry, {}, config.task)
     policy = build_policy(recipe, registry, {}, config.policy)
     weights = sum(parameter.nbytes for parameter in policy.model.parameters())
-    run = _Run(config, policy)
-    batch = next(run.batches(task, 0))
+    training = Training(config, policy, config.learning_rate)
+    documents = partial(documents_of, task, policy.tokenizer)
+    batch = next(batches(policy.tokenizer, documents, packed_rows, config.sequence_length, config.rows, recipe.seed))
     policy.model.train()
     before = status("VmRSS")
     # Makes the kernel forget the highest so far, which the training of a tokenizer has left.
     Path("/proc/self/clear_refs").write_text("5")
     for step in range(STEPS - 1):
-        run.step(batch, step)
+        training.step(batch, step, config.learning_rate, 0.0)
     resident = status("VmHWM") - before + weights
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        run.step(batch, STEPS - 1)
+        training.step(batch, STEPS - 1, config.learning_rate, 0.0)
     assert profiler.profiler is not None
     live = peak = 0
     for event in profiler.profiler.kineto_results.events():

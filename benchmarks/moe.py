@@ -80,9 +80,14 @@ def parse_arguments() -> tuple[Setting, bool]:
 def sizes_at(hidden_size: int) -> Sizes:
     """Preset mini, its widths in proportion."""
     wide = hidden_size // 128
-    widths = {"intermediate_size": 256, "moe_intermediate_size": 64, "kv_lora_rank": 64, "num_attention_heads": 4}
-    scaled = {name: width * wide for name, width in widths.items()}
-    return DeepseekConfig(hidden_size=hidden_size, context_length=4096, **scaled).sizes()
+    return DeepseekConfig(
+        hidden_size=hidden_size,
+        intermediate_size=256 * wide,
+        moe_intermediate_size=64 * wide,
+        kv_lora_rank=64 * wide,
+        num_attention_heads=4 * wide,
+        context_length=4096,
+    ).sizes()
 
 
 def measure(setting: Setting) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from ponder import Completion, Example
 from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.mtp import mtp_modules, read_ahead
 from ponder_deepseek.policy import DeepseekPolicy
-from ponder_sampling import FastConfig
+from ponder_sampling import FastConfig, SamplingConfig
 from ponder_sampling.drawing import draw, row_keys, truncate, uniforms
 from ponder_sampling.fast import FastSampler
 
@@ -41,7 +41,7 @@ def timed(
 
 @torch.inference_mode()
 def acceptance(
-    policy: DeepseekPolicy, prompt: str, drawn: Sequence[Completion], seed: int, options: FastConfig
+    policy: DeepseekPolicy, prompt: str, drawn: Sequence[Completion], seed: int, options: SamplingConfig
 ) -> tuple[float, float]:
     """Over all places: the share of the first module's guesses that are the token drawn, and the mean of sum(min(p, q))."""
     model, right, best = policy.model, [], []
@@ -60,7 +60,7 @@ def acceptance(
     return float(torch.cat(right).float().mean()), float(torch.cat(best).mean())
 
 
-def _kept(logits: torch.Tensor, options: FastConfig) -> torch.Tensor:
+def _kept(logits: torch.Tensor, options: SamplingConfig) -> torch.Tensor:
     kept = truncate((logits / (options.temperature or 1e-6)).softmax(-1), options)
     return kept / kept.sum(-1, keepdim=True)
 

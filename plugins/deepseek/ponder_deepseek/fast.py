@@ -26,8 +26,8 @@ MANY = 512
 def accelerate(model: DeepseekV3ForCausalLM) -> DeepseekV3ForCausalLM:
     """Give a model our layers in place, and where they do not apply the fastest expert implementation of transformers.
 
-    Parameters, their names, hooks and what is saved stay as they are. The layers apply in float32 on a CPU, norms and attention
-    to 512 tokens or more, routers everywhere; everything else runs in transformers' code.
+    Parameters, their names, hooks and what is saved stay as they are. The layers apply in float32 on a CPU to 512 tokens or more,
+    experts without gradients to any number, routers everywhere; everything else runs in transformers' code.
     """
     model.set_experts_implementation("grouped_mm" if _is_aligned(model.config) else "eager")
     for module in model.modules():
@@ -69,7 +69,9 @@ class FastExperts(DeepseekV3Experts):
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """See transformers."""
         is_default = self.config._experts_implementation == "grouped_mm" and not self._is_expert_parallel
-        if not (is_default and _fits(hidden_states, self.gate_up_proj)):
+        # Of few tokens only decoding is worth it, in which little else happens.
+        pays = _pays if torch.is_grad_enabled() else _fits
+        if not (is_default and pays(hidden_states, self.gate_up_proj)):
             return super().forward(hidden_states, top_k_index, top_k_weights)
         mixed: Tensor = Experts.apply(hidden_states, self.gate_up_proj, self.down_proj, top_k_index, top_k_weights)
         return mixed
