@@ -69,7 +69,7 @@ server = xllamacpp.Server(params)
 answers = []
 for text in json.loads(sys.argv[2]):
     # What is drawn must be a whole character, or nothing is said of it; the probabilities are those before it is.
-    asked = {"prompt": text, "max_tokens": 1, "logprobs": 1000, "grammar": 'root ::= "A"'}
+    asked = {"prompt": text, "max_tokens": 1, "logprobs": 1000, "grammar": 'root ::= "A"', "cache_prompt": False}
     answer = server.handle_completions(asked)
     answer = answer if isinstance(answer, dict) else json.loads(answer)
     first = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
@@ -331,8 +331,8 @@ def test_a_file_with_another_rotary_scaling_is_refused(tmp_path: Path, monkeypat
         load_file(tmp_path / "out.gguf")
 
 
-def read_by_llama_cpp(path: Path, texts: list[str]) -> list[tuple[int, dict[str, float]]]:
-    """Of each text: how many tokens it is, and the log-probability of each token that could follow."""
+def read_by_llama_cpp(path: Path, texts: list[str | list[int]]) -> list[tuple[int, dict[str, float]]]:
+    """Of each text, or list of tokens: how many tokens it is, and the log-probability of each token that could follow."""
     command = [sys.executable, "-c", READ, str(path), json.dumps(texts)]
     said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=120).stdout
     return json.loads(said.splitlines()[-1])
@@ -347,9 +347,15 @@ def test_llama_cpp_itself_reads_equal_tokens_and_probabilities(
 ) -> None:
     policy = load(save(tmp_path / "made", architecture, splitting))
     write_gguf(policy, tmp_path / "out.gguf", None)
-    for text, (count, found) in zip(TEXTS, read_by_llama_cpp(tmp_path / "out.gguf", TEXTS), strict=True):
+    for text in TEXTS:
         tokens = policy.tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert count == len(tokens)
-        logprobs = policy.model.eval()(torch.tensor([tokens])).logits[0, -1].log_softmax(-1)
+        expected = policy.model.eval()(torch.tensor([tokens])).logits[0].log_softmax(-1)
+        # The text as llama.cpp cuts it, and our tokens up to each place.
+        whole, *places = read_by_llama_cpp(
+            tmp_path / "out.gguf", [text, *(tokens[: n + 1] for n in range(len(tokens)))]
+        )
+        assert whole == places[-1]
+        assert [count for count, _ in places] == list(range(1, len(tokens) + 1))
+        found = torch.tensor([[by_token[str(token)] for token in range(expected.shape[1])] for _, by_token in places])
         # llama.cpp keeps keys and values in half precision.
-        assert found == {str(token): pytest.approx(value, abs=0.02) for token, value in enumerate(logprobs.tolist())}
+        torch.testing.assert_close(found, expected, rtol=0, atol=0.02)

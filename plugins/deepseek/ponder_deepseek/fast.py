@@ -18,6 +18,7 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
 )
 
 from ponder_deepseek.kernels import Experts, JoinKeys, RmsNorm, RotateTail
+from ponder_deepseek.routing import chosen_weights
 
 MANY = 512
 """Tokens from which going through memory costs more than starting an operation, and the kernels pay."""
@@ -55,12 +56,8 @@ class FastRouter(DeepseekV3TopkRouter):
             choice: tuple[Tensor, Tensor, Tensor] = super().forward(hidden_states)
             return choice
         logits = F.linear(hidden_states.view(-1, self.hidden_dim).float(), self.weight.float())
-        scores = logits.sigmoid()
-        chosen = (scores + self.e_score_correction_bias).topk(self.top_k, dim=-1, sorted=False)[1]
-        weights = scores.gather(1, chosen)
-        if self.norm_topk_prob:
-            weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
-        return logits, weights * self.routed_scaling_factor, chosen
+        ranked = logits.sigmoid() + self.e_score_correction_bias
+        return logits, *chosen_weights(self, logits, ranked.topk(self.top_k, dim=-1, sorted=False)[1])
 
 
 class FastExperts(DeepseekV3Experts):

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -117,10 +118,11 @@ def test_a_fraction_of_the_question_is_not_yet_its_value(text: str) -> None:
     assert score("5", text) == 1.0
 
 
-@pytest.mark.timeout(30)
 def test_looking_for_calculations_takes_no_time_that_grows_with_hostile_texts() -> None:
+    started = time.monotonic()
     for hostile in ("(" * 100_000, "( " * 50_000, "1+" * 50_000, "1 " * 50_000, "-" * 100_000, "1+(" * 30_000):
         assert accuracy(Example(hostile, "5"), Completion(hostile)) == 0.0
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(
@@ -243,10 +245,11 @@ def test_a_negative_tolerance_is_refused() -> None:
         AccuracyConfig(tolerance=-1.0)
 
 
-@pytest.mark.timeout(30)
-def test_thousands_of_integers_are_compared_in_no_time() -> None:
+def test_thousands_of_integers_are_compared_within_a_second() -> None:
     completion = Completion("<think>" + "3 + 4 = 7, " * 20 + "</think> <answer>42</answer>")
+    started = time.process_time()
     assert all(accuracy(Example("q", str(number)), completion) == float(number == 42) for number in range(5000))
+    assert time.process_time() - started < 1.0
 
 
 def test_hostile_answers_are_bounded_and_their_neighbours_scored() -> None:
