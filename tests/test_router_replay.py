@@ -139,7 +139,7 @@ samplers:
   fast: {type: fast, top_p: 0.9, max_new_tokens: 8}
 stages:
   reason:
-    {type: grpo, policy: base, task: sums, rewards: [any], sampler: fast, group_size: 4, prompts_per_step: 4, steps: 4,
+    {type: grpo, policy: base, task: sums, rewards: [any, format], sampler: fast, group_size: 4, prompts_per_step: 4, steps: 4,
      learning_rate: 0.01, probes: 0, checkpoint_every: 2, minibatches: 2, router_replay: true, keep_sampling_mask: true, balance: 0.01}
 """
 

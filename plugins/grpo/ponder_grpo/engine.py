@@ -66,14 +66,16 @@ class Engine:
         set_learning_rate(self.optimizer, learning_rate(self.config, step))
         self.policy.model.train()
         rows = self._with_known_logprobs(step, rows)
-        reports = []
-        for update, groups in enumerate(minibatch_groups(self.config, self.seed, step)):
+        reports: list[dict[str, float] | None] = []
+        for groups in minibatch_groups(self.config, self.seed, step):
             chosen = set(groups)
             batch = [row for row in rows if row.group in chosen]
             learnt = [row for row in batch if needs_gradient(row, self.loss)]
             if learnt:
                 self._spend(FORWARD_AND_BACKWARD, learnt, self.policy)
-                reports.append(self._update(batch, max_tokens, is_first=update == 0))
+                # Until the first update that is made, the weights are those that the sampler drew with.
+                is_first = not any(reports)
+                reports.append(self._update(batch, max_tokens, is_first=is_first))
         return self._summary(step, reports)
 
     def _with_known_logprobs(self, step: int, rows: Sequence[Row]) -> list[Row]:

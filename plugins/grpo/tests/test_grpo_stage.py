@@ -301,6 +301,23 @@ def test_under_an_importance_cap_tokens_that_the_sampler_thought_unlikely_weigh_
     assert line["sampler_gap"] > 1
 
 
+class OneGroupLearns(Scripted):
+    """Only the first of the prompts has answers that differ."""
+
+    def sample(self, policy, examples, n, seed):
+        first, *others = super().sample(policy, examples, n, seed)
+        return [first, *([self.completions[0]] * n for _ in others)]
+
+
+@QWEN
+def test_the_gap_is_measured_whichever_minibatch_is_the_first_to_have_a_signal(make_context):
+    context = make_context(NO_KL, sampler_object=OneGroupLearns([Completion("a", (2, 0), (-9.0, -9.0)), EMPTY]))
+    run(context, minibatches=4, steps=6)
+    lines = context.metrics()
+    assert {line["updates"] for line in lines} == {1.0}
+    assert all("sampler_gap" in line for line in lines)
+
+
 @QWEN
 def test_an_importance_cap_needs_the_samplers_log_probabilities(make_context):
     silent = [Completion("a", (2, 0), ()), Completion("p", (17, 0), ())]
