@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ def step_memory(model: PreTrainedModel, rows: int, length: int, kernels: Kernels
     """Trace next-token prediction on `rows` sequences of `length` tokens, forward and backward; `model` is on the meta device."""
     meter = _Meter()
     tokens = torch.zeros(rows, length, dtype=torch.long, device="meta")
-    with meter.apart_from(model), _Kernels(kernels):
+    with meter.apart_from(model), _Kernels(kernels), _no_autocast_without_device():
         logits = model(input_ids=tokens, use_cache=False).logits
         loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten())
         del logits
@@ -83,11 +83,31 @@ class _Meter(TorchDispatchMode):
         parameter.grad = None
 
 
+@contextmanager
+def _no_autocast_without_device() -> Iterator[None]:
+    """Lets code switch autocasting off on the meta device, as peft does by the device of a weight; torch refuses to."""
+    real = torch.autocast
+
+    def autocast(device_type: str, **options: Any) -> AbstractContextManager[Any]:
+        return nullcontext() if device_type == "meta" else real(device_type, **options)
+
+    torch.autocast = autocast  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        torch.autocast = real  # type: ignore[misc]
+
+
 def _grouped_product(left: Tensor, right: Tensor, groups: Tensor, *_: Any) -> Tensor:
     """The shape of a product in groups: torch's own rule takes bfloat16 alone, as a GPU does."""
     if right.ndim == 3:
         return left.new_empty(left.shape[0], right.shape[2])
     return left.new_empty(len(groups), left.shape[0], right.shape[1])
+
+
+def _counts(numbers: Tensor, _weights: Tensor | None = None, length: int = 0) -> Tensor:
+    """How often each number occurs, below `length`: torch has no rule for it, for what the numbers are decides of the shape."""
+    return numbers.new_empty(length)
 
 
 def _yes(_: Tensor) -> bool:
@@ -97,6 +117,7 @@ def _yes(_: Tensor) -> bool:
 
 _INSTEAD: Mapping[Any, Callable[..., Any]] = {
     torch.ops.aten._grouped_mm.default: _grouped_product,
+    torch.ops.aten.bincount.default: _counts,
     torch.ops.aten._local_scalar_dense.default: _yes,
 }
 

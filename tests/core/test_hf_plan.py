@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 from transformers import (
     AutoModelForCausalLM,
     DeepseekV2Config,
@@ -136,14 +136,15 @@ def test_a_tied_head_is_counted_once_and_is_active(tie: bool) -> None:
     [Qwen2Config(**SMALL, tie_word_embeddings=True), LlamaConfig(**SMALL), DeepseekV3Config(**MIXTURE)],
     ids=["qwen", "llama", "deepseek"],
 )
-def test_the_memory_of_a_step_is_within_a_tenth_of_what_the_allocator_hands_out(config: PreTrainedConfig) -> None:
+def test_the_memory_of_a_step_is_within_a_tenth_of_what_the_allocator_hands_out(
+    config: PreTrainedConfig, most_allocated: Callable[[Callable[[], object]], int]
+) -> None:
     traced = ModelFootprint(config).step(8, 96, value_bytes=4, kernels="cpu")
 
-    assert traced.peak == pytest.approx(allocated(config, 8, 96), rel=0.1)
+    assert traced.peak == pytest.approx(most_allocated(training_step(config, 8, 96)), rel=0.1)
 
 
-def allocated(config: PreTrainedConfig, rows: int, length: int) -> int:
-    """The most that a second step holds besides weights, by torch's own allocator."""
+def training_step(config: PreTrainedConfig, rows: int, length: int) -> Callable[[], None]:
     model = AutoModelForCausalLM.from_config(config).train()
     if hasattr(config, "n_routed_experts"):
         model.set_experts_implementation("grouped_mm")
@@ -154,23 +155,16 @@ def allocated(config: PreTrainedConfig, rows: int, length: int) -> int:
         F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten()).backward()
         model.zero_grad(set_to_none=True)
 
-    step()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        step()
-    events = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
-    live = peak = 0
-    for event in events:
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            peak = max(peak, live)
-    return peak
+    return step
 
 
-def test_layers_that_are_added_up_come_to_what_all_of_them_hold() -> None:
+def test_layers_that_are_added_up_come_to_what_all_of_them_hold(
+    most_allocated: Callable[[Callable[[], object]], int],
+) -> None:
     deep = DeepseekV3Config(**{**MIXTURE, "num_hidden_layers": 9, "first_k_dense_replace": 3})
     added = ModelFootprint(deep).step(4, 64, value_bytes=4, kernels="cpu")
 
-    assert added.peak == pytest.approx(allocated(deep, 4, 64), rel=0.1)
+    assert added.peak == pytest.approx(most_allocated(training_step(deep, 4, 64)), rel=0.1)
 
 
 def test_narrower_numbers_hold_less_and_a_gpu_keeps_no_scores() -> None:

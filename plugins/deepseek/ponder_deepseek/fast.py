@@ -135,14 +135,17 @@ _FAST = {
 }
 
 
+_PLACES = {"cpu", "meta"}
+
+
 def _is_aligned(config: DeepseekV3Config) -> bool:
     """Whether rows are multiples of 16 bytes in float32 and bfloat16, without which torch's grouped_mm refuses."""
     return config.hidden_size % 8 == 0 and config.moe_intermediate_size % 8 == 0
 
 
 def _fits(hidden: Tensor, weight: Tensor) -> bool:
-    """Whether the kernels are made for this: float32 on a CPU."""
-    is_ours = all(tensor.dtype == torch.float32 and tensor.device.type == "cpu" for tensor in (hidden, weight))
+    """Whether the kernels are made for this: float32 on a CPU, or tensors without contents, with which planning plays one."""
+    is_ours = all(tensor.dtype == torch.float32 and tensor.device.type in _PLACES for tensor in (hidden, weight))
     return is_ours and not torch.is_autocast_enabled("cpu")
 
 

@@ -4,22 +4,44 @@ from __future__ import annotations
 
 import dataclasses
 
+from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
+
+from ponder.footprints import Kernels, StepMemory
 from ponder.hf_plan import ModelFootprint
 from ponder_deepseek import DeepseekConfig
+from ponder_deepseek.fast import accelerate
 from ponder_deepseek.presets import configuration
 from ponder_deepseek.targets import with_targets
 from ponder_deepseek.tokenizer import make_tokenizer
 
 
-def footprint(config: DeepseekConfig) -> ModelFootprint:
+class DeepseekFootprint(ModelFootprint):
+    """A model's footprint with its adapters; on a CPU its layers are ours, which hold less than transformers'."""
+
+    def __init__(self, sizes: DeepseekV3Config, config: DeepseekConfig) -> None:
+        super().__init__(sizes, self._adapt)
+        self._options = config
+        self._on_cpu = ModelFootprint(sizes, lambda model: self._adapt(accelerate(model)))
+
+    def step(self, rows: int, length: int, *, value_bytes: int, kernels: Kernels) -> StepMemory:
+        """See `Footprint`."""
+        if kernels == "cpu":
+            return self._on_cpu.step(rows, length, value_bytes=value_bytes, kernels=kernels)
+        return super().step(rows, length, value_bytes=value_bytes, kernels=kernels)
+
+    def _adapt(self, model: DeepseekV3ForCausalLM) -> None:
+        if self._options.lora:
+            from ponder.hf_lora import Adapters
+
+            Adapters(model, with_targets(self._options.lora))
+
+
+def footprint(config: DeepseekConfig) -> DeepseekFootprint:
     """The footprint of the model that the options describe."""
     # The published counts are of the main model.
-    sizes = configuration(dataclasses.replace(config.sizes(), mtp_depth=0), _vocabulary(config))
-    if not config.lora:
-        return ModelFootprint(sizes)
-    from ponder.hf_lora import Adapters
-
-    return ModelFootprint(sizes, lambda model: Adapters(model, with_targets(config.lora)))
+    return DeepseekFootprint(
+        configuration(dataclasses.replace(config.sizes(), mtp_depth=0), _vocabulary(config)), config
+    )
 
 
 def _vocabulary(config: DeepseekConfig) -> int:
