@@ -141,6 +141,15 @@ def _routed_share(model: nn.Module) -> float:
 _EXPERT_COUNTS = ("n_routed_experts", "num_local_experts", "num_experts")
 
 
+def whole_weight(module: Any) -> Tensor:
+    """The weight [out, in] of a linear module, with what active adapters of peft add to it; peft is not imported for that."""
+    weight: Tensor = module.weight
+    adapters = () if getattr(module, "disable_adapters", True) else module.active_adapters
+    for name in adapters:
+        weight = weight + module.get_delta_weight(name)
+    return weight
+
+
 @contextmanager
 def quiet_files() -> Iterator[None]:
     """Keep transformers' own progress bars for reading and writing weights out of ours."""

@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import torch
 from peft import LoraConfig, LoraModel, PeftConfig
-from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import cast_adapter_dtype
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
@@ -147,16 +146,6 @@ def stored_options(directory: Path) -> dict[str, Any]:
     return {
         name: value for name, value in stored.items() if name in known and name not in LORA_OWNED and value is not None
     }
-
-
-def whole_weight(module: nn.Module) -> Tensor:
-    """A linear module's weight [out, in], with what active adapters add to it."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    if isinstance(module, LoraLayer) and not module.disable_adapters:
-        for name in module.active_adapters:
-            weight = weight + module.get_delta_weight(name)
-    return weight
 
 
 def _tuner(model: PreTrainedModel, options: Mapping[str, Any]) -> LoraModel:

@@ -187,6 +187,8 @@ def _confine(nursery: int, confinement: Confinement) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nowhere, descriptor)
+    # The nursery keeps what it compiles, for the next one; a worker has no business with files.
+    sys.dont_write_bytecode = True
     confinement.apply()
 
 

@@ -22,7 +22,7 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
     DeepseekV3RMSNorm,
 )
 
-from ponder.hf_lora import whole_weight
+from ponder.hf import whole_weight
 
 FEW_EXPERTS = 16
 """Up to so many are multiplied with tokens that did not choose them."""

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
+from itertools import islice
 from typing import Any
 
 from ponder import Completion, Example
@@ -25,6 +26,9 @@ with warnings.catch_warnings():
 
 BATCH = 1024
 MAX_ATTEMPTS = 64
+"""Batches in all."""
+PATIENCE = 3
+"""Batches in a row without a new problem, after which there is none left to hope for."""
 
 
 class ReasoningGym:
@@ -40,26 +44,31 @@ class ReasoningGym:
         Raises:
             InputError: the data set refuses its options, or makes no problem on this side of the split.
         """
-        seen: set[str] = set()
-        for entry in self._entries():
-            question = str(entry["question"])
-            if question in seen or not in_split(question, self._config.split, self._config.held_out_percent):
-                continue
-            yield self._example(entry, len(seen))
-            seen.add(question)
-            if len(seen) == self._config.size:
-                return
-        if not seen:
+        taken = 0
+        for entry in islice(self._different(), self._config.size):
+            yield self._example(entry, taken)
+            taken += 1
+        if not taken:
             raise InputError(
                 f"reasoning_gym's {self._config.dataset} made no problem for the split {self._config.split!r}: "
                 "widen its options or raise held_out_percent"
             )
 
-    def _entries(self) -> Iterator[Mapping[str, Any]]:
-        # The generator repeats itself where problems are few, so we ask for more until the size is reached or hope is lost.
+    def _different(self) -> Iterator[Mapping[str, Any]]:
+        """All problems on this side of the split; the generator repeats itself where they are few."""
         batch = max(BATCH, self._config.size)
+        seen: set[str] = set()
+        in_vain = 0
         for attempt in range(MAX_ATTEMPTS):
-            yield from self._dataset(size=batch, seed=self._config.seed + attempt * batch)
+            before = len(seen)
+            for entry in self._dataset(size=batch, seed=self._config.seed + attempt * batch):
+                question = str(entry["question"])
+                if question not in seen and in_split(question, self._config.split, self._config.held_out_percent):
+                    yield entry
+                seen.add(question)
+            in_vain = 0 if len(seen) > before else in_vain + 1
+            if in_vain == PATIENCE:
+                return
 
     def _dataset(self, size: int, seed: int) -> Any:
         try:

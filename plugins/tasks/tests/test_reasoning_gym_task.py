@@ -1,11 +1,12 @@
 """reasoning-gym's problems and scorers."""
 
 import pytest
+import reasoning_gym
 
 from ponder import Completion
 from ponder.errors import InputError
 from ponder_tasks import ReasoningGymConfig, ReasoningGymRewardConfig
-from ponder_tasks.gym import ReasoningGym, ReasoningGymReward
+from ponder_tasks.gym import BATCH, ReasoningGym, ReasoningGymReward
 
 ONE_DIGIT = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
 
@@ -28,6 +29,21 @@ def test_the_difficulty_comes_from_the_problem_itself():
 def test_few_problems_are_given_once_each():
     tiny = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
     assert len(examples(options=tiny, size=5000)) == 200
+
+
+def test_once_the_generator_only_repeats_itself_no_more_is_asked_of_it(monkeypatch):
+    asked, create = [], reasoning_gym.create_dataset
+    monkeypatch.setattr(
+        reasoning_gym, "create_dataset", lambda *args, **kw: asked.append(kw["size"]) or create(*args, **kw)
+    )
+    tiny = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
+    assert len(examples(options=tiny, size=400)) == 200
+    assert sum(asked) <= 10 * BATCH
+
+
+def test_a_side_of_the_split_without_any_problem_is_an_error():
+    with pytest.raises(InputError, match="made no problem for the split 'held_out'"):
+        examples(split="held_out", held_out_percent=0.0, options={**ONE_DIGIT, "max_terms": 3})
 
 
 @pytest.mark.parametrize("dataset", ["chain_sum", "basic_arithmetic", "products", "gcd", "leg_counting"])
