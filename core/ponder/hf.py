@@ -150,6 +150,11 @@ def whole_weight(module: Any) -> Tensor:
     return weight
 
 
+def adapters_only_add(module: nn.Module) -> bool:
+    """Whether `whole_weight` is all that a module's adapters come to: not with DoRA, nor with biases of their own."""
+    return not getattr(module, "lora_variant", None) and not any(getattr(module, "lora_bias", {}).values())
+
+
 @contextmanager
 def quiet_files() -> Iterator[None]:
     """Keep transformers' own progress bars for reading and writing weights out of ours."""
@@ -163,7 +168,8 @@ def quiet_files() -> Iterator[None]:
 class Decoder(Protocol):
     """Incremental decoding of a batch of prompts; the key/value state lives inside.
 
-    A policy that can decode faster than a transformers cache does has a method `decoder() -> Decoder`.
+    A policy that can decode faster than a transformers cache does has a method `decoder() -> Decoder | None`; None where it
+    cannot after all.
     """
 
     def prefill(self, input_ids: Tensor, lengths: Tensor, capacity: int) -> Tensor:

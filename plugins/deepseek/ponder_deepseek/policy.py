@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ponder import Task
 from ponder.errors import InputError
-from ponder.hf import quiet_files, render_prompt
+from ponder.hf import adapters_only_add, quiet_files, render_prompt
 from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.checkpoints import load_model
 from ponder_deepseek.counts import parameters
@@ -81,13 +81,14 @@ class DeepseekPolicy:
         """Its routers, to be watched, replayed and balanced."""
         return DeepseekRouters(self.model)
 
-    def decoder(self) -> LatentDecoder:
-        """Incremental decoding over the latent cache with absorbed projections."""
-        return LatentDecoder(self.model)
+    def decoder(self) -> LatentDecoder | None:
+        """Incremental decoding over the latent cache with absorbed projections; None where adapters do more than add to weights."""
+        return LatentDecoder(self.model) if all(map(adapters_only_add, self.model.modules())) else None
 
     def drafting_decoder(self) -> MtpDecoder | None:
-        """The same with guesses by the modules for multi-token prediction; None where the model has none."""
-        return MtpDecoder(self.model) if mtp_modules(self.model) else None
+        """The same with guesses by the modules for multi-token prediction; None also where the model has none."""
+        has_own = mtp_modules(self.model) and self.decoder() is not None
+        return MtpDecoder(self.model) if has_own else None
 
 
 def _adapters(config: DeepseekConfig, model: DeepseekV3ForCausalLM, seed: int) -> Adapters | None:

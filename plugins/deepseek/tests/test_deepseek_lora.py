@@ -94,12 +94,18 @@ def test_a_new_model_is_trained_whole() -> None:
 def test_the_fast_decoder_counts_adapters_of_attention_and_experts(base: Path) -> None:
     policy = trained(adapted(base, **EVERYWHERE))
     decoder = policy.decoder()
+    assert decoder is not None
     first = decoder.prefill(TOKENS[:, :10], torch.tensor([10, 10]), 4)
     second = decoder.step(TOKENS[:, 10])
     wanted = logits(policy)
 
     torch.testing.assert_close(first, wanted[:, 9], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(second, wanted[:, 10], rtol=1e-4, atol=1e-5)
+
+
+def test_below_adapters_that_do_more_than_add_the_model_decodes_itself(base: Path) -> None:
+    assert adapted(base, target_modules=["o_proj"]).decoder() is not None
+    assert adapted(base, target_modules=["o_proj"], use_dora=True).decoder() is None
 
 
 @pytest.mark.parametrize("option", ["target_modules", "target_parameters"])

@@ -116,7 +116,8 @@ class FastSampler(ChunkedSampler):
 
 def _decoder(policy: Policy) -> Decoder:
     own = getattr(policy, "decoder", None)
-    return TransformersDecoder(policy.model) if own is None else own()
+    decoder: Decoder | None = own() if own else None
+    return TransformersDecoder(policy.model) if decoder is None else decoder
 
 
 def _drafting_decoder(policy: Policy, speculative: bool | None, rows: int) -> DraftingDecoder | None:
