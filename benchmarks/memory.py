@@ -23,11 +23,10 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from torch.profiler import ProfilerActivity, profile
-
 from ponder.building import build_policy, build_task
 from ponder.plugins import load_registry
 from ponder.recipe import load_recipe
+from ponder.testing.hf_memory import most_allocated
 from ponder_pretraining.packing import packed_rows
 from ponder_pretraining.training import Training, batches, documents_of
 
@@ -84,14 +83,7 @@ def measured(path: Path, stage: str) -> dict[str, int]:
     for step in range(STEPS - 1):
         training.step(batch, step, config.learning_rate, 0.0)
     resident = status("VmHWM") - before + weights
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        training.step(batch, STEPS - 1, config.learning_rate, 0.0)
-    assert profiler.profiler is not None
-    live = peak = 0
-    for event in profiler.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            live += event.nbytes()
-            peak = max(peak, live)
+    peak = most_allocated(lambda: training.step(batch, STEPS - 1, config.learning_rate, 0.0))
     # Weights and AdamW's two moments stand before the step begins.
     return {"allocated": peak + 3 * weights, "resident": resident}
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ponder.hf_pretraining import TokenBatch, objective_of
+from ponder.testing.hf_memory import most_allocated
 from ponder_causal_lm import CausalLMConfig
 from ponder_causal_lm.policy import CausalLMPolicy
 from ponder_deepseek import DeepseekConfig
@@ -20,7 +21,7 @@ POLICIES = {
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_the_peak_is_within_a_tenth_of_what_the_allocator_hands_out(name, most_allocated, tmp_path):
+def test_the_peak_is_within_a_tenth_of_what_the_allocator_hands_out(name, tmp_path):
     make, config = POLICIES[name]
     # Weights of no stage are trained whole, adapters or not.
     make(config, seed=0).save(tmp_path)
@@ -35,5 +36,6 @@ def test_the_peak_is_within_a_tenth_of_what_the_allocator_hands_out(name, most_a
         objective.loss(batch, 0.0)[0].backward()
         policy.model.zero_grad(set_to_none=True)
 
+    step()
     planned = config.footprint().step(ROWS, LENGTH, value_bytes=4, kernels="cpu")
     assert planned.peak == pytest.approx(most_allocated(step), rel=0.1)
