@@ -124,12 +124,17 @@ def with_prefill(example: Example, text: str, *, is_prefilled: bool = False, tag
 def extract_answer(text: str) -> str:
     r"""The part of a response that a verifier compares with the reference answer.
 
-    It is the last `<answer>…</answer>`; without one the last `\boxed{…}`; without one what follows `</think>`; without that
-    the whole text. An answer in tags that holds a box is what the box holds. Surrounding whitespace is left out.
+    It is the last `<answer>…</answer>`; without one the last `\boxed{…}`, or what the words `final answer is … I hope it is
+    correct` say after it (the few-shot format of Minerva, Lewkowycz et al. 2022, that many models and data keep to); without
+    either what follows `</think>`; without that the whole text. An answer in tags that holds a box is what the box holds.
+    Surrounding whitespace is left out.
     """
     block = _last_answer_block(text)
     if block is not None:
         return _last_box(block) or block
+    stated = _last_statement(text)
+    if stated is not None:
+        return stated
     box = _last_box(text)
     if box is not None:
         return box
@@ -225,6 +230,15 @@ def _last_answer_block(text: str) -> str | None:
         elif opened >= 0:
             block, opened = text[opened : tag.start()], -1
     return None if block is None else block.strip()
+
+
+def _last_statement(text: str) -> str | None:
+    """What `The final answer is …. I hope it is correct.` says, unless a box stands in it or after it."""
+    _, found, rest = text.rpartition("final answer is")
+    statement, hope, _ = rest.partition("I hope it is correct")
+    if not (found and hope) or _last_box(rest) is not None:
+        return None
+    return statement.lstrip(" :\n").rstrip(" .\n") or None
 
 
 def _last_box(text: str) -> str | None:

@@ -22,7 +22,8 @@ _INNER = rf"\{{(?:[^{{}}]|{_INNERMOST}){{0,99}}\}}"
 _BOXED = rf"(?:[^{{}}]|\{{(?:[^{{}}]|{_INNER}){{0,99}}\}}){{0,200}}"
 _ANSWER = re.compile(rf"<answer>([^<>]{{0,200}})</answer>|\\boxed ?\{{({_BOXED})\}}")
 _BETWEEN = re.compile(
-    r"(?:[\s,;/&|$.]|\\[,;() ]|\\q?quad|\b(?:or|and)\b|[或和]|\bfor part \([a-z]\)|\\text ?\{[^{}]{0,24}\})*",
+    r"(?:[\s,;/&|$.]|\\[,;() ]|\\q?quad|\b(?:or|and)\b|[或和]|[a-z]\w*(?:_\{\w+\})? ?="
+    r"|\bfor part \([a-z]\)|\\text ?\{[^{}]{0,24}\})*",
     re.IGNORECASE,
 )
 _FARTHEST = 60
@@ -35,7 +36,7 @@ class Accuracy:
     The answer is what `ponder.text.extract_answer` finds; of one longer than 512 characters, its end. Several different ones
     side by side are no answer, save to a problem with several: then they are one. Plain numbers, polynomials and words are compared here, everything else by math-verify;
     the verdicts are math-verify's, save for what `ponder_rewards.mathematics` lists. Abstains when the example has no answer,
-    or one that cannot be read. Where the question is a calculation (`What is 3 + 4 - 2?`) a calculation is no answer, however equal. An answer that is too long, too deep, or too large a number to be read safely is wrong.
+    or one that cannot be read and is not repeated to the letter. Where the question is a calculation (`What is 3 + 4 - 2?`) a calculation is no answer, however equal. An answer that is too long, too deep, or too large a number to be read safely is wrong.
     """
 
     def __init__(self, config: AccuracyConfig) -> None:
@@ -46,13 +47,15 @@ class Accuracy:
         _same_mathematics(r"\frac{x^2+1}{2}", r"\frac{1}{2}(1+x^2)")
 
     def __call__(self, example: Example, completion: Completion) -> float | None:
-        reference = _reference(example.answer) if example.answer is not None else None
-        if reference is None:
+        if example.answer is None:
             return None
+        reference = _reference(example.answer)
+        answer = bare(_final(extract_answer(completion.text)))
+        if reference is None:
+            return 1.0 if answer and answer == bare(example.answer) else None
         together = _side_by_side(completion.text)
         if together is not None:
             return float(reference.has_parts and is_safe(together) and _same_mathematics(reference.text, together))
-        answer = bare(_final(extract_answer(completion.text)))
         return float(answer == reference.text or self._equal(reference, answer, example.prompt))
 
     def _equal(self, reference: _Reference, answer: str, prompt: Prompt) -> bool:

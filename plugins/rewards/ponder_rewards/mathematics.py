@@ -23,14 +23,13 @@ from sympy.core.function import AppliedUndef
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 _DELIMITER = re.compile(r"\$|\\[()\[\]]|\\boxed")
-_COMMAND = re.compile(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?")
+_NO_PROSE = re.compile(r"\\[A-Za-z]+(?:\{[A-Za-z ]*\})?|_\{\w*\}|\b(?:and|or|infinity)\b")
 _PROSE = re.compile(r"[A-Za-z]{3,}|[^\x00-\x7f]")
 _PERCENT = re.compile(r"\s*(?:\\?%|\bpercent|\\text\{ ?percent\})\s*\$?$", re.IGNORECASE)
 _TINY = 1e-6
 _POINTS = (0.71, 1.37)
 _MOST_OPERATIONS = 500
 _UNEVALUATED = (Limit, Integral, Sum, Product, Derivative, AppliedUndef)
-_CONNECTIVE = re.compile(r"\b(?:and|or|infinity)\b")
 _EQUALS = re.compile(r"(?<![<>!:=\\])=(?!=)")
 _NAME = re.compile(r"\\?[A-Za-z]\w*(?:_\{\w+\})?(?:\([A-Za-z]\))?", re.ASCII)
 
@@ -115,4 +114,4 @@ def _delimited(text: str) -> str:
 
 
 def _is_prose(text: str) -> bool:
-    return _PROSE.search(_CONNECTIVE.sub(" ", _COMMAND.sub(" ", text))) is not None
+    return _PROSE.search(_NO_PROSE.sub(" ", text)) is not None

@@ -60,6 +60,9 @@ PAIRS: dict[str, list[str]] = {
     "100,000": ["100000", "10^5"],
     "0.1": ["1/10", "10\\%", ".1", "0.1000001"],
     "n(n+1)/2": [r"\frac{n(n+1)}{2}", r"\frac{n^2+n}{2}", "n(n-1)/2"],
+    "R_{blue}:R=2:5": ["2:5", "0.4", "5:2", "2"],
+    "y_1=x+1, y_2=2x": [r"$y_1 = \boxed{x+1}$ and $y_2 = \boxed{2x}$", r"$y_1 = \boxed{x+1}$ and $y_2 = \boxed{3x}$"],
+    "72": [r"It was \boxed{70}. Final Answer: The final answer is $72$. I hope it is correct. Note: 74"],
     r"The answer is $\frac{3}{4}$": ["0.75", r"$\frac34$", "0.7"],
 }
 # fmt: on

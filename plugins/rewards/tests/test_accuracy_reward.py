@@ -233,6 +233,10 @@ def test_an_example_without_a_readable_answer_abstains(answer: str | None) -> No
     assert score(answer, "") is None
 
 
+def test_an_answer_that_repeats_one_that_cannot_be_read_is_right() -> None:
+    assert score(r"x = 1, x = 2 \pm y", r"\boxed{x = 1, x = 2 \pm y}") == 1.0
+
+
 def test_the_tolerance_is_a_share_of_the_reference() -> None:
     lenient = Accuracy(AccuracyConfig(tolerance=0.01))
     assert lenient(Example("q", "200.0"), Completion("201.5")) == 1.0
