@@ -84,6 +84,8 @@ class ReasoningGymConfig:
     """train or held_out keep the problems whose text falls on that side of the split; no text falls on both."""
     held_out_percent: float = 10.0
     """How much of all problems the split holds out."""
+    split_seed: int = 0
+    """Another number holds out others: for an exam of nothing that a recipe was made with. All tasks of a recipe need the same."""
     difficulty: str | None = None
     """Key of the problem's metadata that tells its difficulty, such as num_terms."""
     wordings: dict[str, str] = field(default_factory=dict)
@@ -92,7 +94,7 @@ class ReasoningGymConfig:
 
     def __post_init__(self) -> None:
         _check_size("size", self.size)
-        _check_percent(self.held_out_percent)
+        _check_split(self.held_out_percent, self.split_seed)
         if self.level is not None and self.level < 0:
             raise ValueError(f"level must be at least 0, not {self.level}")
 
@@ -122,9 +124,11 @@ class GsmSymbolicMultilingualConfig:
     """train or held_out keep the problems on that side of the split; no problem is on both, whatever its language."""
     held_out_percent: float = 20.0
     """How much of all problems the split holds out."""
+    split_seed: int = 0
+    """Another number holds out others: for an exam of nothing that a recipe was made with. All tasks of a recipe need the same."""
 
     def __post_init__(self) -> None:
-        _check_percent(self.held_out_percent)
+        _check_split(self.held_out_percent, self.split_seed)
         if not self.languages or len(set(self.languages)) < len(self.languages):
             raise ValueError("languages must name at least one language, and each once")
 
@@ -146,9 +150,11 @@ class VerifiersConfig:
     """train or held_out keep the tasks on that side of the split, which goes by their content."""
     held_out_percent: float = 10.0
     """How much of all tasks the split holds out."""
+    split_seed: int = 0
+    """Another number holds out others: for an exam of nothing that a recipe was made with. All tasks of a recipe need the same."""
 
     def __post_init__(self) -> None:
-        _check_percent(self.held_out_percent)
+        _check_split(self.held_out_percent, self.split_seed)
         if self.size < 0:
             raise ValueError(f"size must be 0 (all) or more, not {self.size}")
 
@@ -181,10 +187,12 @@ class MiniInstructionsConfig:
     """train or held_out keep the prompts whose text falls on that side of the split; no text falls on both."""
     held_out_percent: float = 20.0
     """How much of all prompts the split holds out."""
+    split_seed: int = 0
+    """Another number holds out others: for an exam of nothing that a recipe was made with. All tasks of a recipe need the same."""
 
     def __post_init__(self) -> None:
         _check_size("size", self.size or 1)
-        _check_percent(self.held_out_percent)
+        _check_split(self.held_out_percent, self.split_seed)
         if not self.kinds:
             raise ValueError("kinds must name at least one of helpful, safety")
 
@@ -213,6 +221,8 @@ class MiniWebConfig:
     """Terms of the longest sums."""
     held_out_percent: float = 10.0
     """How much of all problems no page states, not even as a step; the same split as in `reasoning_gym`."""
+    split_seed: int = 0
+    """Another number holds out other problems and prompts; the same as in the other tasks."""
     split: Literal["train", "held_out"] = "train"
     """held_out: pages on the held-out problems and nothing else, no small talk, to validate on: none of them is in the train split."""
     textbooks: float = 0.6
@@ -244,7 +254,7 @@ class MiniWebConfig:
 
     def __post_init__(self) -> None:
         _check_size("documents", self.documents)
-        _check_percent(self.held_out_percent)
+        _check_split(self.held_out_percent, self.split_seed)
         if self.split == "held_out" and not self.held_out_percent:
             raise ValueError("split: held_out needs a held_out_percent above 0")
         if not 2 <= self.min_terms <= self.max_terms:
@@ -264,9 +274,11 @@ def _check_size(name: str, size: int) -> None:
         raise ValueError(f"{name} must be at least 1, not {size}")
 
 
-def _check_percent(percent: float) -> None:
+def _check_split(percent: float, seed: int) -> None:
     if not 0 <= percent < 100:
         raise ValueError(f"held_out_percent must be at least 0 and below 100, not {percent}")
+    if not 0 <= seed < 10**8:
+        raise ValueError(f"split_seed must be at least 0 and below 100,000,000, not {seed}")
 
 
 @hookimpl

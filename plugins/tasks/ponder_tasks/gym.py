@@ -57,13 +57,16 @@ class ReasoningGym:
     def _different(self) -> Iterator[Mapping[str, Any]]:
         """All problems on this side of the split; the generator repeats itself where they are few."""
         batch = max(BATCH, self._config.size)
+        config = self._config
         seen: set[str] = set()
         in_vain = 0
         for attempt in range(MAX_ATTEMPTS):
             before = len(seen)
-            for entry in self._dataset(size=batch, seed=self._config.seed + attempt * batch):
+            for entry in self._dataset(size=batch, seed=config.seed + attempt * batch):
                 question = str(entry["question"])
-                if question not in seen and in_split(question, self._config.split, self._config.held_out_percent):
+                if question not in seen and in_split(
+                    question, config.split, config.held_out_percent, config.split_seed
+                ):
                     yield entry
                 seen.add(question)
             in_vain = 0 if len(seen) > before else in_vain + 1

@@ -250,7 +250,7 @@ def _chosen(config: MiniInstructionsConfig | MiniPreferencesConfig) -> list[Inst
     inside = [
         instruction
         for instruction in instructions(config.kinds)
-        if in_split(instruction.prompt, config.split, config.held_out_percent)
+        if in_split(instruction.prompt, config.split, config.held_out_percent, config.split_seed)
     ]
     if not inside:
         raise InputError(f"no prompt falls on the side {config.split!r} of the split: raise held_out_percent")
@@ -267,16 +267,17 @@ def _facts(instruction: Instruction) -> dict[str, str]:
     }
 
 
-def page_of(number: int, seed: int, held_out_percent: float, good: float) -> tuple[str, tuple[str, str]]:
+def page_of(number: int, seed: int, split_seed: int, good: float) -> tuple[str, tuple[str, str]]:
     """A prompt outside the held-out split and a response to it, good with the probability `good`: for the small web."""
     rng = random.Random(derive_seed(seed, "mini_instructions", number))
-    known = rng.choice(_known(held_out_percent))
+    known = rng.choice(_known(split_seed))
     instruction = rng.choice(known)
     return instruction.prompt, instruction.good if rng.random() < good else rng.choice(instruction.bad)
 
 
 @functools.cache
-def _known(held_out_percent: float) -> list[list[Instruction]]:
-    """The prompts of the train split, by wish: each wish is as frequent as the others."""
-    inside = [found for found in instructions() if in_split(found.prompt, "train", held_out_percent)]
+def _known(split_seed: int) -> list[list[Instruction]]:
+    """The prompts of the train split of `mini_instructions`, by wish: each wish is as frequent as the others."""
+    percent = MiniInstructionsConfig().held_out_percent
+    inside = [found for found in instructions() if in_split(found.prompt, "train", percent, split_seed)]
     return [[found for found in inside if found.wish == wish] for wish in dict.fromkeys(found.wish for found in inside)]

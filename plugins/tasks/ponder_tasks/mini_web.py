@@ -14,7 +14,7 @@ from typing import TypeAlias
 from ponder import Example
 from ponder.randomness import derive_seed
 from ponder.text import R1_ZERO_TEMPLATE
-from ponder_tasks import MiniInstructionsConfig, MiniWebConfig
+from ponder_tasks import MiniWebConfig
 from ponder_tasks.instructions import page_of
 from ponder_tasks.split import is_held_out
 
@@ -78,8 +78,8 @@ class MiniWeb:
         return f"{R1_ZERO_TEMPLATE.format(prompt=question)} {self._post(problem, rng)}"
 
     def _small_talk(self, number: int, rng: random.Random) -> str:
-        # The prompts that are held out of `mini_instructions` by its own default.
-        prompt, (thought, said) = page_of(number, self._config.seed, HELD_OUT_PROMPTS, self._config.helpful)
+        config = self._config
+        prompt, (thought, said) = page_of(number, config.seed, config.split_seed, config.helpful)
         if rng.random() < self._config.textbooks:
             return f"{rng.choice(TALK_FRAMES).format(prompt=prompt)} {said}"
         is_tagged = rng.random() < self._config.tagged
@@ -102,7 +102,8 @@ class MiniWeb:
         return not any(self._is_held_out(step) for step in problem.working()[:-1])
 
     def _is_held_out(self, problem: Sum) -> bool:
-        return is_held_out(QUESTION.format(expression=problem.expression), self._config.held_out_percent)
+        question = QUESTION.format(expression=problem.expression)
+        return is_held_out(question, self._config.held_out_percent, self._config.split_seed)
 
     def _textbook(self, problem: Sum, rng: random.Random) -> str:
         page = self._worked(problem, rng, (english, chinese, second_thoughts, mixed))
@@ -204,4 +205,3 @@ PLAIN_FRAMES: Sequence[Callable[[str], str]] = (
     lambda expression: f"{expression} =",
 )
 TALK_FRAMES: Sequence[str] = ("Question: {prompt}\nAnswer:", "问：{prompt}\n答：")
-HELD_OUT_PROMPTS = MiniInstructionsConfig().held_out_percent

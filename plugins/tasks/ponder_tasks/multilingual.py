@@ -72,7 +72,8 @@ class GsmSymbolicMultilingual:
             )
 
     def _is_in_split(self, number: str) -> bool:
-        return in_split(f"gsm_symbolic_multilingual {number}", self._config.split, self._config.held_out_percent)
+        config = self._config
+        return in_split(f"gsm_symbolic_multilingual {number}", config.split, config.held_out_percent, config.split_seed)
 
 
 def _templates() -> Path:

@@ -8,12 +8,13 @@ from typing import Literal, TypeAlias
 Split: TypeAlias = Literal["train", "held_out", "all"]
 
 
-def is_held_out(question: str, percent: float) -> bool:
-    """Whether this question belongs to the `percent` per cent that no training task may contain."""
-    digest = hashlib.blake2b(question.encode(), digest_size=8, person=b"held-out").digest()
+def is_held_out(question: str, percent: float, seed: int) -> bool:
+    """Whether this question belongs to the `percent` per cent that no training task may contain; each seed draws others."""
+    person = b"held-out" + (b"%d" % seed if seed else b"")
+    digest = hashlib.blake2b(question.encode(), digest_size=8, person=person).digest()
     return int.from_bytes(digest, "big") < percent / 100 * 2**64
 
 
-def in_split(question: str, split: Split, percent: float) -> bool:
+def in_split(question: str, split: Split, percent: float, seed: int) -> bool:
     """Whether this question belongs to the split."""
-    return split == "all" or is_held_out(question, percent) == (split == "held_out")
+    return split == "all" or is_held_out(question, percent, seed) == (split == "held_out")

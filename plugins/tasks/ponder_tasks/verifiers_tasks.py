@@ -35,7 +35,11 @@ class Verifiers:
         """
         config = self._config
         # Tasks are told apart by their content, as verifiers does, not by where they stand.
-        chosen = (task for task in self._taskset if in_split(_key(task), config.split, config.held_out_percent))
+        chosen = (
+            task
+            for task in self._taskset
+            if in_split(_key(task), config.split, config.held_out_percent, config.split_seed)
+        )
         found = False
         for task in islice(chosen, config.size or None):
             found = True

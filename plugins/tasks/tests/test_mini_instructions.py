@@ -111,9 +111,11 @@ def test_the_reward_abstains_on_the_examples_of_other_tasks() -> None:
     assert REWARD(Example("1 + 1 =", "2", {"difficulty": 2}), Completion("2")) is None
 
 
-def test_the_web_states_no_held_out_prompt() -> None:
-    held_out = {prompt_of(example) for example in MiniInstructions(MiniInstructionsConfig(split="held_out")).examples()}
-    web = MiniWeb(MiniWebConfig(general=1.0))
+@pytest.mark.parametrize("split_seed", [0, 1])
+def test_the_web_states_no_held_out_prompt(split_seed: int) -> None:
+    config = MiniInstructionsConfig(split="held_out", split_seed=split_seed)
+    held_out = {prompt_of(example) for example in MiniInstructions(config).examples()}
+    web = MiniWeb(MiniWebConfig(general=1.0, split_seed=split_seed))
     pages = [web.page(number) for number in range(1500)]
     # A plain question may begin a longer one, so whole lines and whole turns are compared.
     asked = {page.split("User: ")[-1].split(" Assistant:")[0].split("\n")[0] for page in pages}

@@ -52,28 +52,34 @@ def test_a_page_is_a_function_of_the_seed_and_its_number():
     assert pages(20) != pages(20, seed=1)
 
 
-def test_no_page_states_a_held_out_problem_not_even_as_a_step():
-    stated = [expression for page in pages(4000) for expression in EXPRESSION.findall(page.split("User: ")[-1])]
+@pytest.mark.parametrize("seed", [0, 7])
+def test_no_page_states_a_held_out_problem_not_even_as_a_step(seed):
+    written = pages(4000, split_seed=seed)
+    stated = [expression for page in written for expression in EXPRESSION.findall(page.split("User: ")[-1])]
     assert len(set(stated)) > 2000
-    assert not any(is_held_out(QUESTION.format(expression=expression), 10.0) for expression in stated)
+    assert not any(is_held_out(QUESTION.format(expression=expression), 10.0, seed) for expression in stated)
 
 
 def test_the_held_out_split_is_pages_on_held_out_problems_alone():
     held_out = pages(400, split="held_out", general=0.5)
     asked = [EXPRESSION.search(page.split("User: ")[-1]).group() for page in held_out]
-    assert all(is_held_out(QUESTION.format(expression=expression), 10.0) for expression in asked)
+    assert all(is_held_out(QUESTION.format(expression=expression), 10.0, 0) for expression in asked)
     assert not set(held_out) & set(pages(4000, general=0.2))
 
 
-def test_the_web_the_training_problems_and_the_held_out_problems_never_meet():
+@pytest.mark.parametrize("split_seed", [0, 7])
+def test_the_web_the_training_problems_and_the_held_out_problems_never_meet(split_seed):
     def questions(split, seed):
         options = {"min_terms": 3, "max_terms": 4, "min_digits": 1, "max_digits": 1}
-        config = ReasoningGymConfig(dataset="chain_sum", size=800, seed=seed, split=split, options=options)
+        config = ReasoningGymConfig(
+            dataset="chain_sum", size=800, seed=seed, split=split, split_seed=split_seed, options=options
+        )
         return {example.prompt[0]["content"] for example in ReasoningGym(config).examples()}
 
     # The same generator seed on both sides: without the split every problem would be shared.
     train, held_out = questions("train", 1), questions("held_out", 1)
-    web = {QUESTION.format(expression=EXPRESSION.search(page.split("User: ")[-1]).group()) for page in pages(4000)}
+    written = pages(4000, split_seed=split_seed)
+    web = {QUESTION.format(expression=EXPRESSION.search(page.split("User: ")[-1]).group()) for page in written}
     assert len(train) == len(held_out) == 800
     assert not held_out & (train | web)
     assert train & web
@@ -81,8 +87,15 @@ def test_the_web_the_training_problems_and_the_held_out_problems_never_meet():
 
 def test_the_split_holds_out_about_its_share():
     questions = [f"{a} + {b} + {c}" for a, b, c in itertools.product(range(10), repeat=3)]
-    assert 70 < sum(in_split(question, "held_out", 10.0) for question in questions) < 130
-    assert all(in_split(question, "all", 10.0) for question in questions)
+    assert 70 < sum(in_split(question, "held_out", 10.0, 0) for question in questions) < 130
+    assert all(in_split(question, "all", 10.0, 0) for question in questions)
+
+
+def test_another_seed_holds_out_others():
+    questions = [f"{a} + {b} + {c}" for a, b, c in itertools.product(range(10), repeat=3)]
+    first, second = ({question for question in questions if is_held_out(question, 10.0, seed)} for seed in (0, 1))
+    assert 70 < len(second) < 130
+    assert len(first & second) < 30
 
 
 def test_every_style_and_both_languages_occur_but_tags_are_not_the_habit():
@@ -129,6 +142,7 @@ def test_some_bare_answers_are_wrong():
         ({"bare": -1.0}, "bare"),
         ({"chinese": -1.0}, "chinese"),
         ({"held_out_percent": 100.0}, "held_out_percent"),
+        ({"split_seed": -1}, "split_seed"),
         ({"held_out_percent": 0.0, "split": "held_out"}, "held_out_percent"),
     ],
 )
