@@ -68,6 +68,19 @@ def test_plan_as_json_has_every_stage_on_the_named_gpus(recipe: Path, capsys: py
     assert not (recipe.parent / "runs").exists()
 
 
+def test_a_stage_that_ends_with_its_compute_is_not_planned_at_its_most(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    override = "stages.rl.compute_of=[taught]"
+    assert main(["plan", str(recipe), override, "--json"]) == 0
+    stages = {stage["stage"]: stage["figures"] for stage in json.loads(capsys.readouterr().out)["stages"]}
+    assert stages["rl"]["tokens"] is None and stages["rl"]["step"] is not None
+
+    assert main(["plan", str(recipe), override]) == 0
+    out = capsys.readouterr().out
+    assert "known when it runs" in out and "to run, where known" in out
+
+
 def test_plan_without_figures_does_not_ask_for_them(
     recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

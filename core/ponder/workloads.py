@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """The tokens of a stage; None where only its data can tell how many."""
+    """The tokens of a stage; None where only its data or earlier stages can tell how many."""
 
     trained: int | None = 0
     """Tokens that are read, and learnt from."""

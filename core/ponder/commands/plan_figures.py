@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ponder.costing import Fleet
     from ponder.figures import Figures, PolicyFigures, StageFigures
 
-_UNKNOWN = "by the data"
+_UNKNOWN = "known when it runs"
 
 
 def tables(figures: Figures) -> Iterator[Table | str]:
@@ -107,13 +107,15 @@ def _stages(figures: Figures) -> Table:
     table = _table("stage", "tokens", "operations", f"peak, {figures.fleet.precision.name}", unit, "time", "cost")
     for stage in figures.stages:
         table.add_row(*_stage_row(stage))
-    to_run = [stage for stage in figures.stages if not stage.is_cached and stage.cost.operations is not None]
+    missing = [stage for stage in figures.stages if not stage.is_cached]
+    to_run = [stage for stage in missing if stage.cost.operations is not None]
     if len(to_run) > 1:
         hours, clock = (sum(getattr(stage.cost, name) for stage in to_run) for name in ("gpu_hours", "hours"))
         operations = sum(stage.cost.operations or 0 for stage in to_run)
         dollars = sum(stage.cost.dollars or 0 for stage in to_run)
         money = "" if figures.fleet.price is None else _dollars(dollars)
-        table.add_row("to run", "", _operations(operations), "", _hours(hours), _clock(clock), money)
+        name = "to run" if to_run == missing else "to run, where known"
+        table.add_row(name, "", _operations(operations), "", _hours(hours), _clock(clock), money)
     return table
 
 

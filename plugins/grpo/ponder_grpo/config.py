@@ -258,19 +258,25 @@ class GrpoConfig:
         )
 
     def workload(self, recipe: Recipe) -> Workload:
-        """At most what completions of the length limit come to, for planning; prompts are not counted."""
+        """At most what completions of the length limit come to, for planning; prompts are not counted.
+
+        Not known before its time when `compute_of` ends the stage.
+        """
         limits = [length_limit(recipe, self.sampler), *(limit.max_new_tokens for limit in self.length_limits)]
         longest = max((limit for limit in limits if limit is not None), default=None)
         drawn = self.prompts_per_step * self.group_size
         if longest is None:
             return Workload(trained=None, pass_tokens=self.micro_batch_tokens)
+        pass_tokens = min(self.micro_batch_tokens, drawn // self.minibatches * longest)
+        if self.compute_of:
+            return Workload(trained=None, length=longest, pass_tokens=pass_tokens)
         tokens = self.steps * drawn * longest
         has_reference = getattr(recipe.losses[self.loss].config, "kl_coef", 0) > 0
         return Workload(
             trained=self.epochs * tokens,
             read=tokens * (1 + self.dynamic_sampling + has_reference),
             length=longest,
-            pass_tokens=min(self.micro_batch_tokens, drawn // self.minibatches * longest),
+            pass_tokens=pass_tokens,
             is_bound=True,
         )
 
