@@ -121,14 +121,21 @@ def with_prefill(example: Example, text: str, *, is_prefilled: bool = False, tag
     return tag + response
 
 
+def conclusion(text: str) -> str:
+    """What follows the reasoning: the text behind the last `</think>`, or all of it where nothing can be seen there."""
+    after = _after_reasoning(text)
+    return after if after and is_visible(after) else text
+
+
 def extract_answer(text: str) -> str:
     r"""The part of a response that a verifier compares with the reference answer.
 
-    It is the last `<answer>…</answer>`; without one the last `\boxed{…}`, or what the words `final answer is … I hope it is
-    correct` say after it (the few-shot format of Minerva, Lewkowycz et al. 2022, that many models and data keep to); without
-    either what follows `</think>`; without that the whole text. An answer in tags that holds a box is what the box holds.
-    Surrounding whitespace is left out.
+    Where something follows `</think>` it is looked for there alone. It is the last `<answer>…</answer>`; without one the last
+    `\boxed{…}`, or what the words `final answer is … I hope it is correct` say after it (the few-shot format of Minerva,
+    Lewkowycz et al. 2022, that many models and data keep to); without either the whole text. An answer in tags that holds a box
+    is what the box holds. Surrounding whitespace is left out.
     """
+    text = conclusion(text)
     block = _last_answer_block(text)
     if block is not None:
         return _last_box(block) or block
@@ -138,8 +145,7 @@ def extract_answer(text: str) -> str:
     box = _last_box(text)
     if box is not None:
         return box
-    after = _after_reasoning(text)
-    return text.strip() if after is None else after
+    return text.strip()
 
 
 def language_share(text: str, language: Language) -> float | None:
@@ -147,11 +153,12 @@ def language_share(text: str, language: Language) -> float | None:
 
     The paper leaves "word" open; here these rules hold. Tags, fenced or quoted code, mathematics between `$`, `\\(`, `\\[` or
     in an environment, LaTeX commands with their arguments (`\\text` and its like keep theirs), numbers, letters that touch a
-    digit, and single Latin letters other than "a" and "I" (variables) are no words. In an alphabet a word is a run of
-    letters, inner apostrophes and hyphens included. Chinese is cut from the left: a common word of the list below, else two
-    characters, or one where it is a listed one-character word or stands alone. A run of kana is a word of no language
-    offered here, as are words of other scripts: they count in the denominator alone. Latin script is English, Chinese
-    characters are Chinese.
+    digit, function names (Latin letters with an opening bracket right after them) and single Latin letters, also joined by
+    hyphens (variables), are no words; "a" and "I" are, where only a blank is between them and a Latin word. In an alphabet
+    a word is a run of letters, inner apostrophes and hyphens included. Chinese is cut from the left: a common word of the
+    list below, else two characters, or one where it is a listed one-character word or stands alone. A run of kana is a word
+    of no language offered here, as are words of other scripts: they count in the denominator alone. Latin script is
+    English, Chinese characters are Chinese.
     """
     counts = _word_counts(text)
     total = sum(counts.values())
@@ -258,7 +265,9 @@ def _last_box(text: str) -> str | None:
 
 def _word_counts(text: str) -> dict[str, int]:
     readable = prose(text)
-    return {name: len(pattern.findall(readable)) for name, pattern in _WORDS.items()}
+    found = {name: pattern.findall(readable) for name, pattern in _WORDS.items()}
+    found["en"] = [word for word in found["en"] if not _JOINED_VARIABLES.fullmatch(word)]
+    return {name: len(words) for name, words in found.items()}
 
 
 def _outside_blocks(text: str) -> Iterator[str]:
@@ -307,8 +316,10 @@ _LATIN = "A-Za-zªºÀ-ÖØ-öø-ɏḀ-ỿ"
 _HAN = "\u3005\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _KANA = "぀-ヿㇰ-ㇿｦ-ﾟ"
 _ENGLISH_WORD = re.compile(
-    rf"(?<![^\W{_HAN}{_KANA}])(?:[AaI]|[{_LATIN}]+(?:['’-][{_LATIN}]+)+|[{_LATIN}]{{2,}})(?![^\W{_HAN}{_KANA}])"
+    rf"(?<![^\W{_HAN}{_KANA}])(?:(?<=[{_LATIN}]{{2}}\s)[AaI]|[AaI](?=\s[{_LATIN}]{{2}})"
+    rf"|[{_LATIN}]+(?:['’-][{_LATIN}]+)+|[{_LATIN}]{{2,}})(?!\(|[^\W{_HAN}{_KANA}])"
 )
+_JOINED_VARIABLES = re.compile(rf"[{_LATIN}](?:-[{_LATIN}])+")
 _OTHER_WORD = re.compile(rf"[{_KANA}]+|(?:(?![{_LATIN}{_HAN}{_KANA}])[^\W\d_])+")
 _COMMON_CHINESE_WORDS = """
     一下 一个 一些 一样 一次 一直 一起 下面 不会 不对 不是 不能 不过 与否 为了 为什么 也就是说 也是 于是 今天 他们 以及 以后 以前

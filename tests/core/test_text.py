@@ -102,6 +102,8 @@ def test_no_text_makes_the_readers_raise(text: str) -> None:
         ("\\boxed{3} The final answer is . I hope it is correct.", "3"),
         ("The final answer is .5. I hope it is correct.", ".5"),
         ("2+2 is</think>\n4\n", "4"),
+        ("<think>\\boxed{3}?</think> It is 4.", "It is 4."),
+        ("<think>\\boxed{3}</think> \n", "3"),
         ("  4 ", "4"),
         ("", ""),
     ],
@@ -133,6 +135,10 @@ def test_the_share_of_a_language_is_its_words_among_all_words(
     [
         "12 + 30 = 42",
         "x = 3y",
+        "a^2 + b^2 = c^2",
+        "I = 5",
+        "x-a = f(a)",
+        "gcd(12, 8)",
         "$\\text{我们} = x$",
         "$$\n我们\n$$",
         "\\(我们\\)",
@@ -161,6 +167,15 @@ def test_words_of_other_scripts_count_in_the_denominator() -> None:
 
 def test_hyphens_and_apostrophes_join_a_word() -> None:
     assert language_share("I don't go step-by-step 我们", "en") == 4 / 5
+
+
+@pytest.mark.parametrize("text", ["所以 a=3", "因此 a + b = c", "点 A 和 I 重合", "计算 sin(x)", "因为 a-b = 4"])
+def test_variables_and_function_names_in_chinese_are_not_english(text: str) -> None:
+    assert language_share(text, "zh") == 1.0
+
+
+def test_a_and_i_are_words_beside_words() -> None:
+    assert language_share("I see a cat 我们", "en") == 4 / 5
 
 
 def test_a_chinese_run_is_cut_by_the_written_rule() -> None:

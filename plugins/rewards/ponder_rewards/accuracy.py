@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from ponder import Completion, Example
-from ponder.text import extract_answer
+from ponder.text import conclusion, extract_answer
 from ponder.types import Prompt
 from ponder_rewards import AccuracyConfig
 from ponder_rewards.plain import LONGEST, Number, bare, is_safe, is_words, number, same_words
@@ -26,6 +26,13 @@ _BETWEEN = re.compile(
     r"|\bfor part \([a-z]\)|\\text ?\{[^{}]{0,24}\})*",
     re.IGNORECASE,
 )
+_RELATION = re.compile(r"(?:\\(?:ne|neq|not|ge|geq|geqslant|gt|le|leq|leqslant|lt)\b|[<>]|not\s[-+\d])", re.IGNORECASE)
+"""What makes a number a bound, or what the answer is not."""
+_STATEMENT = re.compile(
+    r"(?:\b(?:answer|option|choice)\W{0,4}(?:is|would be|:)|答案(?:应该|应当)?(?:是|为|：|:))[\s:*_]*(?!\s)",
+    re.IGNORECASE,
+)
+_SENTENCE_ENDS = re.compile(r"[.。!！?？](?=\s|$)|[。！？]")
 _FARTHEST = 60
 _MOST_PARTS = 32
 
@@ -53,13 +60,16 @@ class Accuracy:
         answer = bare(_final(extract_answer(completion.text)))
         if reference is None:
             return 1.0 if answer and answer == bare(example.answer) else None
-        together = _side_by_side(completion.text)
+        together = _side_by_side(conclusion(completion.text))
         if together is not None:
             return float(reference.has_parts and is_safe(together) and _same_mathematics(reference.text, together))
         return float(answer == reference.text or self._equal(reference, answer, example.prompt))
 
     def _equal(self, reference: _Reference, answer: str, prompt: Prompt) -> bool:
+        answer = _stated(answer, reference)
         if reference.number is not None:
+            if _RELATION.match(answer):
+                return False
             left = done(answer, prompt)
             answer = answer if left is answer else bare(left)
             if (found := number(answer)) is not None:
@@ -128,6 +138,17 @@ def _final(answer: str) -> str:
         return answer
     last = answer.rpartition("\n")[2]
     return last if len(last) <= LONGEST else last[-LONGEST:].partition(" ")[2]
+
+
+def _stated(answer: str, reference: _Reference) -> str:
+    """What a sentence says to be the answer, of an answer that is a sentence: `The answer is (B).`, `答案是4。`."""
+    statements = list(_STATEMENT.finditer(answer))
+    if not statements:
+        return answer
+    said = bare(answer[statements[-1].end() :])
+    if reference.is_words:
+        return bare(_SENTENCE_ENDS.split(said, maxsplit=1)[0])
+    return said if number(said) is not None else answer
 
 
 def _side_by_side(text: str) -> str | None:

@@ -13,11 +13,15 @@ from ponder import Rollout
 from ponder.confinement import MISSING, Tier
 from ponder.errors import InputError
 from ponder_rewards.code_config import CodeConfig
-from ponder_rewards.code_tests import ProgramTest, read_tests
+from ponder_rewards.code_tests import read_tests
 from ponder_rewards.jail import Jail, reached_tier
+from ponder_rewards.program_tests import ProgramTest
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+-]*)[^\n`]*$", re.MULTILINE)
-_PYTHON = ("", "py", "python", "python3")
+_FENCE = re.compile(
+    r"^(?P<indent>[ \t]*(?P<marker>(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?P<marks>`{3,}|~{3,})[ \t]*(?P<label>[\w+-]*)[^\n`]*$",
+    re.MULTILINE,
+)
+_PYTHON = ("py", "python", "python3")
 _LONGEST = 1 << 16
 _MOST_TIMEOUTS = 3
 
@@ -25,14 +29,22 @@ _MOST_TIMEOUTS = 3
 class Code:
     """Unit tests on a program: 1.0 when it passes all of the example's, else 0.0, or the share it passes, in [0, 1].
 
-    The program is the last fenced block of Python in the response; a response without one scores 0. Tests are in the
-    example's metadata: mappings with the standard `input` and the expected `output`, or texts with `assert`s. Each runs in an
+    The program is the last fenced block labelled Python in the response, or, where none is, the last without a label; a
+    response without one scores 0. Tests are in the example's metadata: mappings with the standard `input` and the expected
+    `output`, or texts with `assert`s, each at the top a test, as is a loop or the like with all that it asserts. Each runs in an
     interpreter of its own, with the standard library alone, in a fresh directory in which nothing can be written, without
-    network or other processes, within limits of time, memory and output; expected values stay outside. After three tests that
-    take too long the others count as failed. Abstains when the example has no tests. A verdict depends on processor time, not
-    on how busy the machine is, unless a program sleeps. Source: DeepSeek-R1, section 2.2.2 (a compiler and predefined tests).
+    network or other processes, within limits of time, memory and output. After three tests that take too long the others count
+    as failed. Abstains when the example has no tests. A verdict depends on processor time, not on how busy the machine is,
+    unless a program sleeps. Source: DeepSeek-R1, section 2.2.2 (a compiler and predefined tests).
 
-    Raises InputError when programs cannot be confined as far as `allow` says.
+    Expected outputs stay outside, and so do constant sides of comparisons: literals, arithmetic, comprehensions and common
+    built-in functions of them, and names and loop variables that stand for such. All else is computed beside the program, which
+    can read and forge it: the verdict of an assertion that compares nothing (`assert isinstance(f(2), int)`), both sides of
+    `f(2) == g(3)`, what the test's own helpers return, and constants on the side of a call (`f(2) - 4 == 0`; `abs(f(2) - 4) < 1e-6`
+    and `math.isclose` are seen through).
+
+    Raises InputError when programs cannot be confined as far as `allow` says, and for assertions that cannot be judged: under
+    conditions or in loops that are not constant, in `try` or `with`, in functions whose value is used.
     """
 
     def __init__(self, config: CodeConfig) -> None:
@@ -84,14 +96,23 @@ class Code:
 
 
 def last_program(text: str) -> str | None:
-    """The last fenced block that says it is Python, or does not say what it is; None when there is none that closes."""
-    found: str | None = None
+    """The last fenced block that says it is Python, else the last that does not say what it is; None when there is neither."""
+    labelled: str | None = None
+    unlabelled: str | None = None
     opened: re.Match[str] | None = None
     for fence in _FENCE.finditer(text):
         if opened is None:
             opened = fence
-        elif fence[1].startswith(opened[1]) and not fence[2]:
-            if opened[2].lower() in _PYTHON:
-                found = text[opened.end() + 1 : fence.start()]
+        elif fence["marks"].startswith(opened["marks"]) and not (fence["label"] or fence["marker"]):
+            block = text[opened.end() + 1 : fence.start()]
+            if opened["label"].lower() in _PYTHON:
+                labelled = _dedented(block, len(opened["indent"]))
+            elif not opened["label"]:
+                unlabelled = _dedented(block, len(opened["indent"]))
             opened = None
-    return found
+    return unlabelled if labelled is None else labelled
+
+
+def _dedented(block: str, indent: int) -> str:
+    """A block without the indentation of its fence; lines that are indented less lose what they have."""
+    return "\n".join(line[min(indent, len(line) - len(line.lstrip(" \t"))) :] for line in block.split("\n"))

@@ -15,7 +15,8 @@ class CodeConfig(RewardConfig):
 
     tests: str = "tests"
     """The key of an example's metadata with its tests: a list of mappings with `input` and `output` for programs that read and
-    print, or of texts with `assert`s for functions (for one with `def check(candidate)`, `entry_point` names the function)."""
+    print, or of texts with `assert`s for functions (for one with `def check(candidate)`, `entry_point` names the function).
+    Asserts may be in loops over constants, under constant conditions, and in functions that are tests or are called."""
     credit: Literal["all", "share"] = "all"
     """`all`: 1 when every test passes, else 0; `share`: the share of tests that pass."""
     allow: Literal["limits", "system_calls", "files", "namespaces"] = "namespaces"

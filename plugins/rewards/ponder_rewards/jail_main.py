@@ -4,8 +4,8 @@ Started by `ponder_rewards.jail` without site-packages; arguments: the file of `
 processor time, megabytes of memory, what to do (`script`, `check` or `probe`), and the parent's process id. The working
 directory holds `program.py`, and for a check `check.py`.
 
-A script has standard input and output. A check is a module that runs with the program's names and leaves values in `VALUES`: they
-go out as plain data behind a nonce, which came in over standard input; what else the program prints goes nowhere.
+A script has standard input and output. A check is a module that runs with the program's names and adds to `VALUES` what `ENCODED`
+makes of values: that goes out behind a nonce, which came in over standard input; what else the program prints goes nowhere.
 """
 
 import builtins
@@ -66,21 +66,24 @@ def limit_time(seconds: float) -> None:
 
 def check(nowhere: int) -> None:
     """Run the check with the program's names, but with the built-in functions as they were before it."""
-    nonce = sys.stdin.buffer.readline()
-    results = os.dup(1)
+    given, results = os.dup(0), os.dup(1)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
-    pristine, send, leave, encoder = vars(builtins).copy(), os.write, os._exit, json.JSONEncoder().encode
+    pristine, receive, send, leave = vars(builtins).copy(), os.read, os.write, os._exit
+    encoder = json.JSONEncoder().encode
     program = load("program", os.path.abspath("program.py"))  # noqa: PTH100 - pathlib is slow to import
     names = {name: value for name, value in vars(program).items() if not name.startswith("__")}
-    values = load("check", os.path.abspath("check.py"), {**names, "__builtins__": pristine}).VALUES  # noqa: PTH100
-    content = nonce + encoder([encoded(value, 0) for value in values]).encode()
+    values: list[Any] = []
+    names |= {"__builtins__": pristine, "VALUES": values, "ENCODED": encoded}
+    load("check", os.path.abspath("check.py"), names)  # noqa: PTH100
+    # Read no sooner, so that it is in no frame while the program runs.
+    content = receive(given, 64) + encoder(values).encode()
     while content:
         content = content[send(results, content) :]
     leave(0)
 
 
-def encoded(value: Any, depth: int) -> list[Any]:
+def encoded(value: Any, depth: int = 0) -> list[Any]:
     """A value of the built-in types as JSON that says which; what is of any other type is nobody's answer."""
     kind = BUILT_IN.get(type(value))
     if kind is None or depth > 40:

@@ -5,6 +5,8 @@ Verdicts are its own, save where it accepts what is no answer:
 * a side of an equation counts only when the other side is a name or equal to it: `0 = 5` and `x + y = 5` are not 5;
 * a percent sign means a hundredth: `42\\%` is 0.42 and not 42. Of a reference in percent the answer may leave the sign out;
 * two numbers near zero are equal when they agree in three digits: `e^{-50}` is not `\\pi^{-60}`, nor 0.0000001 0.0000002;
+* a bound is no number: `\\ge 4` and `\\ne 4` are not 4;
+* Unicode's signs are read (`ponder_rewards.unicode_mathematics`): `4²` is 16 and not 4, and `√2` is `\\sqrt{2}`;
 * words are words: `spair` is not Paris, though the products of their letters are equal.
 """
 
@@ -110,7 +112,7 @@ def _parsed(text: str) -> tuple[Any, ...]:
 
 def _delimited(text: str) -> str:
     """The text as math-verify finds mathematics in it: a bare formula needs delimiters, a sentence must not get any."""
-    return text if _DELIMITER.search(text) or _is_prose(text) else f"${text}$"
+    return text if _DELIMITER.search(text) or _is_prose(text) else rf"\boxed{{{text}}}"
 
 
 def _is_prose(text: str) -> bool:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from ponder_rewards.unicode_mathematics import in_latex
+
 LONGEST = 512
 """Characters of an answer that is looked at."""
 _DEEPEST = 32
@@ -20,6 +22,16 @@ _WORDS = re.compile(r"[^\W\d_]+(?:[ '’-]+[^\W\d_]+)*")
 _OPTION = re.compile(r"\(?([A-Ja-j])\)?(?:[.:)](?:\s.*)?)?")
 _WRAPPER = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|boxed)\s?\{([^{}\\$]*)\}")
 _PRICE = re.compile(r"(?:\\?\$|[€£¥])\s?[\d.,]+", re.ASCII)
+_MULTIPLES = {
+    "dozen": "12",
+    "thousand": "10^{3}",
+    "million": "10^{6}",
+    "billion": "10^{9}",
+    "万": "10^{4}",
+    "亿": "10^{8}",
+}
+_MULTIPLE = re.compile(rf"(?<=\d) ?(?:({'|'.join(_MULTIPLES)})(?![a-z]))", re.IGNORECASE)
+_UPRIGHT = re.compile(r"\\mathrm ?\{([A-Za-z])\}")
 _SPACED_COMMAS = (("{,}", ","), (",\\! ", ","), (",\\!", ","), ("{ , }", ","), (" {, }", ","))
 _DELIMITERS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
 
@@ -53,7 +65,8 @@ def bare(answer: str) -> str:
     """The answer without what only surrounds it: spaces, delimiters, emphasis, a box, a full stop."""
     if len(answer) > LONGEST:
         return answer
-    text = " ".join(answer.split()).replace("\N{MINUS SIGN}", "-")
+    text = _MULTIPLE.sub(_multiplied, in_latex(" ".join(answer.split())))
+    text = _UPRIGHT.sub(r"\1", text)
     for written, meant in _SPACED_COMMAS:
         text = text.replace(written, meant)
     while (inner := _unwrapped(text)) != text:
@@ -61,8 +74,12 @@ def bare(answer: str) -> str:
     return text
 
 
+def _multiplied(word: re.Match[str]) -> str:
+    return rf"\cdot {_MULTIPLES[word[1].lower()]}"
+
+
 def _unwrapped(text: str) -> str:
-    text = text.strip("*").rstrip(".。").strip()
+    text = text.strip("*").rstrip(".,;。！？").strip()
     for opening, closing in _DELIMITERS:
         inner = text[len(opening) : -len(closing)]
         if (

@@ -125,13 +125,13 @@ def _letter_frequency(text: str, arguments: Arguments) -> bool:
 
 @_check("language:response_language")
 def _is_in_language(text: str, arguments: Arguments) -> bool:
-    """Nine words in ten are in `language`, a code of ISO 639-1, by the rules of `ponder_rewards.words.language_counts`."""
+    """Nine words in ten are in `language`, a code of ISO 639-1, by the rules of `ponder_rewards.words.language_counts`; or none tells."""
     wanted = _text(arguments, "language")[:2].casefold()
     code: Code | None = next((code for code in SCRIPTS if code == wanted), None)
     if code is None:
         raise MalformedWishError(f"language must be one of {', '.join(SCRIPTS)}")
     share = share_of(text, code)
-    return share is not None and share >= 0.9
+    return share is None or share >= 0.9
 
 
 @_check("length_constraints:number_words")

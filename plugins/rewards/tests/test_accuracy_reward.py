@@ -281,3 +281,94 @@ def test_building_the_reward_does_not_load_the_algebra() -> None:
         "Accuracy(AccuracyConfig()); sys.exit('sympy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "written"),
+    [
+        ("6", "2×3"),
+        ("3", "6÷2"),
+        (r"2\pi", "2π"),
+        (r"x\le 3", "x ≤ 3"),
+        ("1/2", "½"),
+        ("2.5", "2½"),
+        (r"\sqrt{15}", "√(15)"),
+        (r"3\sqrt{5}", "3√5"),
+        ("x^2", "x²"),
+        ("100000", "1×10⁵"),
+        ("1/7", "7⁻¹"),
+        (r"(-\infty,3)", "(−∞, 3)"),
+        (r"\pm 3", "±3"),
+        ("a_1+b", "a₁+b"),
+        ("4000000", "4 million"),
+        ("48", "4 dozen"),
+        ("30000", "3万"),
+        ("16", "16 cm²"),
+    ],
+)
+def test_mathematics_in_signs_of_unicode_is_read(answer: str, written: str) -> None:
+    for text in (written, f"<answer>{written}</answer>", f"\\boxed{{{written}}}"):
+        assert score(answer, text) == 1.0
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "4×5",
+        "4·5",
+        "4÷5",
+        "4π",
+        "4√2",
+        "4²",
+        "4 million",
+        "4±1",
+        "4–5",
+        "4...5",
+        "4 +",
+        "4|5",
+        "4&5",
+        "4、5",
+        "4或5",
+        "4和5",
+        "4½",
+        "≥4",
+        r"\ge 4",
+        "≠4",
+        "not 4",
+        "> 4",
+        "4 to 5",
+    ],
+)
+def test_a_number_with_something_beside_it_is_another_answer(written: str) -> None:
+    for text in (written, f"<answer>{written}</answer>", f"\\boxed{{{written}}}"):
+        assert score("4", text) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("B", "The answer is (B)."),
+        ("B", "**Answer: B**"),
+        ("B", "A was tempting. The correct choice is **B**."),
+        ("Paris", "The answer is Paris. It lies on the Seine."),
+        ("4", "所以答案是4。"),
+        ("4", "答案：4"),
+        ("5", "4不对，答案是5。"),
+        ("42", "The answer is 42 because 6*7=42."),
+    ],
+)
+def test_a_sentence_that_states_the_answer_is_read(answer: str, text: str) -> None:
+    assert score(answer, text) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [("B", "The answer is A, not B."), ("B", "The answer is not B."), ("B", "B is wrong."), ("4", "4不对，答案是5。")],
+)
+def test_what_a_sentence_only_mentions_is_no_answer(answer: str, text: str) -> None:
+    assert score(answer, text) == 0.0
+
+
+def test_a_box_in_the_reasoning_does_not_count_when_an_answer_follows_it() -> None:
+    text = r"<think>Maybe \boxed{4} or \boxed{6}? No.</think> The answer is 5."
+    assert [score(answer, text) for answer in ("5", "4", "6")] == [1.0, 0.0, 0.0]

@@ -34,7 +34,11 @@ def score(program: str, tests: Any, *, reward: Code = REWARD, **metadata: Any) -
     ("text", "program"),
     [
         ("```python\na\n```", "a\n"),
-        ("```py\na\n```\nthen\n```\nb\n```\n", "b\n"),
+        ("```py\na\n```\nthen\n```python\nb\n```\n", "b\n"),
+        ("```py\na\n```\nit prints:\n```\n7\n```\n", "a\n"),
+        ("```\na\n```\nthen\n```\nb\n```\n", "b\n"),
+        ("1. so:\n   ```python\n   if a:\n       b\n\n   c\n   ```\n", "if a:\n    b\n\nc\n"),
+        ("- ```python\n  a\n  ```\n", "a\n"),
         ("```python\na\n```\n```json\n{}\n```", "a\n"),
         ("````python\n```\na\n````", "```\na\n"),
         ("~~~python\na\n~~~", "a\n"),
@@ -204,6 +208,102 @@ def test_a_program_cannot_forge_a_pass(name: str) -> None:
 def test_expected_values_stay_outside_the_jail() -> None:
     spy = "import os\nfound = open('check.py').read()\ndef f(x):\n    return 4242 if '4242' in found else 0"
     assert score(spy, ["assert f(3) == 4242"]) == 0.0
+
+
+# What a program that squares passes, and one that is right for 0 alone does not.
+NESTED = {
+    "a loop in check": "def check(candidate):\n    assert candidate(0) == 0\n    for i in range(1, 10):\n        assert candidate(i) == i * i",
+    "a loop over cases": "cases = [(0, 0), (3, 9)]\nfor x, y in cases:\n    assert f(x) == y",
+    "a loop that counts": "i = 0\nwhile i < 3:\n    assert f(i) == i ** 2\n    i += 1",
+    "a branch": "if True:\n    assert f(3) == 9",
+    "a main guard": "def test():\n    assert f(3) == 9\nif __name__ == '__main__':\n    test()",
+    "a test function": "def test_f():\n    assert f(3) == 9",
+    "a helper that asserts": "def verify(x, y):\n    got = f(x)\n    assert got == y\nfor n in (0, 3):\n    verify(n, n * n)",
+    "a helper of a helper": "def run(n):\n    verify(n)\ndef verify(m):\n    assert f(m) == m * m\nrun(3)",
+    "all": "assert all(f(i) == i * i for i in range(5))",
+    "a random loop": "import random\nfor _ in range(5):\n    x = random.randint(2, 9)\n    assert f(x) == x * x",
+    "a changed argument": "xs = [1]\nfor n in (2, 3):\n    xs.append(n)\n    assert [f(x) for x in xs] == [1, 4, 9][:n]",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_asserts_inside_other_statements_count(name: str) -> None:
+    assert score("def f(x):\n    return x * x", [NESTED[name]], entry_point="f") == 1.0
+    assert score("def f(x):\n    return 0", [NESTED[name]], entry_point="f") == 0.0
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "try:\n    assert f(3) == 9\nexcept ValueError:\n    pass",
+        "with open('x') as file:\n    assert f(3) == 9",
+        "if f(2) == 4:\n    assert f(3) == 9",
+        "for x in f(3):\n    assert x",
+        "for i in range(9):\n    if f(i):\n        continue\n    assert True",
+        "while True:\n    assert f(3) == 9",
+        "def verify(x):\n    assert f(x)\n    return 1\nassert verify(3) == 1",
+        "x = 4\ndef test_f():\n    x = 5\n    assert f(x)",
+        "def test_f():\n    assert f(1)\n    test_f()",
+        "class Tests:\n    def test_f(self):\n        assert f(3) == 9",
+    ],
+)
+def test_an_assert_that_cannot_be_judged_ends_the_run_with_what_is_wrong(test: str) -> None:
+    with pytest.raises(InputError, match=r"metadata 'tests'.*cannot be judged: it .*Assert at the top"):
+        score(DOUBLE, [test])
+
+
+@pytest.mark.parametrize("test", ["import math", "def helper(x):\n    assert f(x)", "f(3)"])
+def test_a_text_that_asserts_nothing_ends_the_run(test: str) -> None:
+    with pytest.raises(InputError, match=r"metadata 'tests'.*asserts nothing"):
+        score(DOUBLE, [test])
+
+
+# The program sees 4242 only where the test hands it in: one that finds it in the check's source answers wrongly.
+HELD_BACK = [
+    "assert set(f(1)) == set((4242, 5))",
+    "assert f(1) == [4242] + [5]",
+    "assert sorted(f(1)) == sorted([4242, 5], reverse=True)[::-1]",
+    "exp = [4242, 5]\nassert f(1) == exp",
+    "def check(candidate):\n    exp = [4242, 5]\n    assert candidate(1) == exp",
+    "for x, y in [(1, [4242, 5])]:\n    assert f(x) == y",
+    "assert f(1) == [5] or f(1) == [4242, 5]",
+    "assert f(1)[0] == 4242.0 and max(f(1)) < float('inf')",
+    "assert f(1) == [n for n in (4242, 5) if n]",
+]
+
+
+@pytest.mark.parametrize("test", HELD_BACK)
+def test_expected_values_that_are_computed_stay_outside_the_jail(test: str) -> None:
+    program = "def f(x):\n    return [0] if '4242' in open('check.py').read() else {}"
+    honest = [4242, 5] if "sorted" not in test else [5, 4242]
+    assert score(program.format(honest), [test], entry_point="f") == 1.0
+
+
+@pytest.mark.parametrize(
+    "size", ["9 ** 9 ** 9", "[0] * 10 ** 12", "list(range(10 ** 12))", "1 << 10 ** 10", "'%99999999999d' % 1"]
+)
+def test_an_expected_value_that_is_too_much_work_is_left_to_the_jail(size: str) -> None:
+    started = time.process_time()
+    assert score(DOUBLE, [f"assert f(1) == {size}"]) == 0.0
+    assert time.process_time() - started < 1
+
+
+def test_an_operand_that_raises_fails_only_where_it_is_reached() -> None:
+    assert score("def f(x):\n    return None", ["assert f(1) is None or f(1)[0] == 1"]) == 1.0
+    assert score("def f(x):\n    return None", ["assert f(1)[0] == 1 or f(1) is None"]) == 0.0
+
+
+def test_a_program_may_have_the_name_of_a_built_in_function() -> None:
+    assert score("def max(a, b):\n    return 0", ["assert max(3, 5) == 5"]) == 0.0
+    assert score("def sum(a, b):\n    return 6", ["assert sum(10, 15) == 6"]) == 1.0
+
+
+def test_no_frame_holds_the_nonce_while_the_program_runs() -> None:
+    program = (
+        "import sys\ndef f(x):\n    frame, found = sys._getframe(), []\n    while frame:\n"
+        "        found += [value for value in frame.f_locals.values() if type(value) is bytes and len(value) == 33]\n        frame = frame.f_back\n    return found"
+    )
+    assert score(program, ["assert f(1) == []"]) == 1.0
 
 
 def test_a_machine_that_cannot_confine_enough_is_refused_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,6 +119,75 @@ def test_the_names_of_mathematicians_are_no_foreign_words() -> None:
     assert share_of(text, "en") == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Tariq and Fatima live in Casablanca.", "en"),
+        ("Müller has 5 apples.", "en"),
+        ("François buys 12 croissants and gives 4 to Marie.", "en"),
+        ("Herr Müller and Frau Schröder went to Köln to buy bread.", "en"),
+        ("Ludwig van Beethoven and Charles de Gaulle were here.", "en"),
+        ("Jack und Mary kaufen Brot.", "de"),
+        ("Müller achète du pain.", "fr"),
+        ("Alice 有 5 个苹果", "zh"),
+    ],
+)
+def test_names_are_no_foreign_words(text: str, language: Code) -> None:
+    assert share_of(text, language) == 1.0
+
+
+@pytest.mark.parametrize(
+    "text", ["We need to find the déjà vu of the naïve café.", "The fiancée left her résumé at the café."]
+)
+def test_loanwords_are_no_foreign_words(text: str) -> None:
+    assert share_of(text, "en") == 1.0
+
+
+@pytest.mark.parametrize("language", ["en", "de", "zh"])
+def test_a_sentence_of_names_alone_is_left_out(language: Code) -> None:
+    assert share_of("Tariq, Fatima. Casablanca!", language) is None
+
+
+SHORT: dict[str, Code] = {
+    "The sum is 7.": "en",
+    "I think it is 5.": "en",
+    "Then x is 5.": "en",
+    "Die Summe ist 12.": "de",
+    "Also ist x gleich 5.": "de",
+    "La suma es 7.": "es",
+    "Entonces x es 5.": "es",
+    "La somme est 7.": "fr",
+    "Il y a 3 pommes.": "fr",
+}
+
+
+@pytest.mark.parametrize("text", SHORT)
+@pytest.mark.parametrize("language", ["en", "de", "es", "fr"])
+def test_a_short_sentence_is_told_by_its_common_words(text: str, language: Code) -> None:
+    assert share_of(text, language) == float(SHORT[text] == language)
+
+
+@pytest.mark.parametrize(
+    "text", ["Önce iki sayıyı topluyorum, sonra daha çok var.", "Ik tel het op en daarna is het klaar."]
+)
+def test_a_language_that_is_not_in_question_is_told_by_its_common_words(text: str) -> None:
+    assert share_of(text, "en") == 0.0
+
+
+@pytest.mark.parametrize("text", ["a^2+b^2=c^2", "I = 5", "gcd(12, 8) = 4", "x-a = y"])
+def test_formulas_without_words_abstain(text: str) -> None:
+    assert score(text, "zh") is None
+
+
+@pytest.mark.parametrize("text", ["所以 a=3", "因此 a + b = c", "计算 sin(x)", "点 A 在圆上", "因为 a-b = 4"])
+def test_variables_and_function_names_in_chinese_are_not_english(text: str) -> None:
+    assert score(text, "zh") == 1.0
+
+
+def test_a_and_i_are_words_beside_words() -> None:
+    assert language_counts("I see a cat", "en") == {"en": 4}
+
+
 def test_chinese_characters_are_japanese_beside_kana() -> None:
     assert language_counts("計算結果を確認します。", "en").keys() == {"ja"}
     assert language_counts("计算结果正确，我们确认一下这个答案。", "en").keys() == {"zh"}
@@ -129,7 +198,7 @@ def test_a_word_that_is_repeated_is_not_ever_more_evidence() -> None:
     assert share_of("word " * 20, "en") == 1.0
 
 
-@pytest.mark.parametrize("unit", ["ab cd ", "我们思考", "كلمة "])
+@pytest.mark.parametrize("unit", ["ab cd ", "我们思考", "كلمة ", "a-", "ab(", "Ab. ", "é"])
 def test_half_a_million_characters_are_read_once(unit: str) -> None:
     text = unit * (500_000 // len(unit))
     started = time.process_time()
