@@ -18,8 +18,11 @@ from ponder.interfaces import BatchReward, Reward
 from ponder.text import extract_answer, last_question
 from ponder.types import Completion, Example, Rollout
 
-TrlFunction: TypeAlias = Callable[..., Sequence[float | None]]
-"""Called with `prompts`, `completions`, `completion_ids` and the data set's columns, all by keyword and of one length."""
+TrlFunction: TypeAlias = Callable[..., Any]
+"""Called with `prompts`, `completions`, `completion_ids` and the data set's columns, all by keyword and of one length.
+
+It returns a number or None for each completion, as a sequence, a tensor or an array; or it is a coroutine that does.
+"""
 
 _OF_A_GROUP = frozenset({"states", "prompts", "completions", "answers", "tasks", "infos"})
 
@@ -29,7 +32,8 @@ class TrlReward:
 
     It gets prompts and completions as TRL would hand them over (chat prompts with lists of one assistant message), the examples'
     metadata as columns, None where an example has none, and the reference answers as the column `answer`. Trainer state and
-    TRL's logging functions are not given. For functions that look at one completion at a time see `IsolatedTrlReward`.
+    TRL's logging functions are not given. A coroutine may wait for others, such as a server. For functions that look at one
+    completion at a time see `IsolatedTrlReward`.
     """
 
     def __init__(self, function: TrlFunction) -> None:
@@ -37,7 +41,8 @@ class TrlReward:
 
     def score(self, rollouts: Sequence[Rollout]) -> list[float | None]:
         """See `BatchReward`."""
-        return list(self._function(**_columns(rollouts)))
+        returned = self._function(**_columns(rollouts))
+        return _plain_scores(_waited_for(returned) if inspect.isawaitable(returned) else returned)
 
 
 class IsolatedTrlReward:
@@ -51,7 +56,7 @@ class IsolatedTrlReward:
 
     def __call__(self, example: Example, completion: Completion) -> float | None:
         """See `Reward`."""
-        scores = list(self._function(**_columns([Rollout(example, completion, 0)])))
+        scores = _plain_scores(_finished(self._function(**_columns([Rollout(example, completion, 0)]))))
         if len(scores) != 1:
             raise ValueError(f"a function for TRL returned {len(scores)} scores for one completion")
         return scores[0]
@@ -66,13 +71,19 @@ class VerifiersReward:
     0 are metrics and are not called. A function that fails makes the reward fail on this sample, where verifiers would count 0.
 
     Raises:
-        InputError: a function scores groups or several agents at once, which cannot be done one completion at a time.
+        InputError: a function scores groups or several agents at once, which cannot be done one completion at a time, or there
+            is no function to score with.
     """
 
     def __init__(self, rubric: Any) -> None:
-        functions = list(getattr(rubric, "funcs", None) or rubric.get_reward_funcs())
-        weights = list(getattr(rubric, "weights", None) or rubric.get_reward_weights())
+        functions = getattr(rubric, "funcs", None) or getattr(rubric, "get_reward_funcs", tuple)()
+        weights = getattr(rubric, "weights", None) or getattr(rubric, "get_reward_weights", tuple)()
         self._weighted = [(function, weight) for function, weight in zip(functions, weights, strict=True) if weight]
+        if not self._weighted:
+            raise InputError(
+                f"the {type(rubric).__name__} has no function to score with: give it one with a weight that is not 0, "
+                "as in verifiers.Rubric(funcs=[correct], weights=[1.0])"
+            )
         parser = getattr(rubric, "parser", None)
         self._offers = {"parser": parser, **(getattr(rubric, "class_objects", None) or {})}
         for function, _ in self._weighted:
@@ -198,15 +209,35 @@ def _as_completion(example: Example, completion: Completion) -> Any:
 def _called(function: Callable[..., Any], objects: Mapping[str, Any]) -> float:
     asked = inspect.signature(function).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked.values())
-    value = function(**{name: thing for name, thing in objects.items() if takes_all or name in asked})
-    return float(_awaited(value) if inspect.isawaitable(value) else value)
+    return float(_finished(function(**{name: thing for name, thing in objects.items() if takes_all or name in asked})))
 
 
-def _awaited(value: Awaitable[Any]) -> Any:
-    """Run a coroutine to its end by hand: an event loop opens sockets, which processes that score may not.
+def _plain_scores(scores: Any) -> list[float | None]:
+    """Scores that may be a tensor or an array, or a sequence of such, as plain numbers."""
+    return [_plain(score) for score in _plain(scores)]
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _waited_for(value: Awaitable[Any]) -> Any:
+    """What a coroutine returns, run in an event loop as TRL does."""
+    import asyncio
+
+    async def waiting() -> Any:
+        return await value
+
+    return asyncio.run(waiting())
+
+
+def _finished(value: Any) -> Any:
+    """A value, or what a coroutine returns that is run by hand: an event loop opens sockets, which processes that score may not.
 
     It may give way to others, of whom there are none, but not wait for anything.
     """
+    if not inspect.isawaitable(value):
+        return value
     steps = value.__await__()
     try:
         while next(steps) is None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import re
-import sys
 import textwrap
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from ponder.errors import InputError
-from ponder.plugins import IncompatiblePluginError, Offer, Registry, error_line
+from ponder.plugins import IncompatiblePluginError, Registry, error_line, normal_name
 from ponder.suggestions import did_you_mean
-from ponder.testing.running import CheckResult, checks_of
+from ponder.testing.running import CheckResult
+from ponder.testing.watched import MOST_SECONDS, watched_checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +54,22 @@ class Report:
         }
 
 
-def check_distribution(registry: Registry, name: str, show: Callable[[str], None] | None = None) -> Report:
+def check_distribution(
+    registry: Registry, name: str, show: Callable[[str], None] | None = None, seconds: float = MOST_SECONDS
+) -> Report:
     """Run all suites on what a distribution, one of its entry points, or a plain file offers; `show` is told line by line.
+
+    A check that takes longer than `seconds` is ended and has failed.
 
     InputError when nothing of that name is installed.
     """
-    offers = [offer for offer in registry.all() if _normal(offer.distribution) == _normal(name)]
-    broken = {key: error for key, error in registry.broken.items() if _normal(name) in _names_of(key)}
+    offers = [offer for offer in registry.all() if normal_name(offer.distribution) == normal_name(name)]
+    broken = {key: error for key, error in registry.broken.items() if normal_name(name) in _names_of(key)}
     if not offers and not broken:
         raise InputError(_nothing_called(registry, name))
     results: list[CheckResult] = []
-    for result in _checks(registry, offers, broken):
+    loads = (_not_loaded(key, error) for key, error in broken.items())
+    for result in chain(loads, watched_checks(registry, offers, seconds)):
         results.append(result)
         if show is not None:
             show(_line(result))
@@ -73,19 +77,8 @@ def check_distribution(registry: Registry, name: str, show: Callable[[str], None
     return Report(offers[0].distribution if offers else next(iter(broken)), version, results)
 
 
-def _checks(registry: Registry, offers: Sequence[Offer], broken: dict[str, BaseException]) -> Iterator[CheckResult]:
-    for key, error in broken.items():
-        yield CheckResult("plugin", key, "it loads", "failed", _told(error))
-    for offer in offers:
-        # What a component prints must not end up in the report.
-        with contextlib.redirect_stdout(sys.stderr):
-            results = checks_of(registry, offer)
-        while True:
-            with contextlib.redirect_stdout(sys.stderr):
-                result = next(results, None)
-            if result is None:
-                break
-            yield result
+def _not_loaded(key: str, error: BaseException) -> CheckResult:
+    return CheckResult("plugin", key, "it loads", "failed", _told(error))
 
 
 def _told(error: BaseException) -> str:
@@ -106,8 +99,4 @@ def _nothing_called(registry: Registry, name: str) -> str:
 
 def _names_of(key: str) -> set[str]:
     """What a broken plugin may be called: `distribution:entry point` and its parts, or a file's path and name."""
-    return {_normal(part) for part in (key, *key.split(":"), key.rpartition("/")[2])}
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return {normal_name(part) for part in (key, *key.split(":"), key.rpartition("/")[2])}

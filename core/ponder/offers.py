@@ -37,7 +37,11 @@ def collect(manager: pluggy.PluginManager, plugin: object, name: str) -> list[tu
     """The checked components of one plugin. `manager` is a throw-away that knows the hooks and no plugin yet."""
     known = [caller for caller in dir(manager.hook) if caller.startswith("ponder_")]
     _check_markers(plugin, known)
-    manager.register(plugin, name)
+    try:
+        manager.register(plugin, name)
+    except pluggy.PluginValidationError as error:
+        # Its first line says which plugin and hook, which every text on a broken plugin says already.
+        raise PluginError("; ".join(str(error).splitlines()[1:])) from error
     callers = manager.get_hookcallers(plugin) or []
     if not callers:
         raise PluginError("implements no hook; write @hookimpl above a function such as ponder_rewards")
@@ -58,7 +62,10 @@ def _check_markers(plugin: object, known: Iterable[str]) -> None:
 
 def _yielded(manager: pluggy.PluginManager, kind: Kind, hook: str) -> Iterable[Component[Any]]:
     for implementation in getattr(manager.hook, hook).get_hookimpls():
-        for component in implementation.function() or ():
+        offered = implementation.function()
+        if offered is None:
+            raise PluginError(f"{hook} returns None; `yield Component(...)` in it, or return a list of components")
+        for component in offered:
             check_component(kind, component)
             yield component
 
@@ -79,7 +86,8 @@ def check_component(kind: Kind, component: object) -> None:
 def _check_config(kind: Kind, component: Component[Any]) -> None:
     config: Any = component.config
     where = f"{kind} '{component.name}': config {getattr(config, '__name__', repr(config))}"
-    if not isinstance(config, type) or not dataclasses.is_dataclass(config):
+    # What it inherits from a dataclass does not make options of the fields that it adds.
+    if not isinstance(config, type) or "__dataclass_params__" not in vars(config):
         raise PluginError(f"{where} is not a dataclass; write @dataclass(frozen=True, kw_only=True) above it")
     if not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise PluginError(f"{where} is not frozen; write @dataclass(frozen=True, kw_only=True) above it")

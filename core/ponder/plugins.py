@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,10 @@ GROUP: Final = "ponder"
 """The entry-point group; the value of an entry point is a module or object with hook implementations."""
 
 DISABLE_VARIABLE: Final = "PONDER_DISABLE_PLUGINS"
-"""Comma-separated plugins to leave out: an entry point's name, its distribution's, or `distribution:name`."""
+"""Comma-separated plugins to leave out: an entry point's name, its distribution's, or `distribution:name`.
+
+As in package indexes, neither case nor which of `-`, `_` and `.` is written matters.
+"""
 
 
 class IncompatiblePluginError(PluginError):
@@ -53,6 +57,8 @@ class Registry:
     broken: dict[str, BaseException] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     """The installed plugins that were not even imported, because PONDER_DISABLE_PLUGINS names them."""
+    not_installed: list[str] = field(default_factory=list)
+    """A text for each name in PONDER_DISABLE_PLUGINS that no installed plugin has."""
     plugin_files: tuple[Path, ...] = ()
     _offers: dict[tuple[Kind, str], list[Offer]] = field(default_factory=dict)
     _manager: pluggy.PluginManager = field(default_factory=lambda: new_manager())
@@ -77,7 +83,7 @@ class Registry:
     def copy(self) -> Registry:
         """A registry with the same plugins, to which others can be added."""
         offers = {key: list(offers) for key, offers in self._offers.items()}
-        copied = Registry(dict(self.broken), list(self.left_out), self.plugin_files, offers)
+        copied = Registry(dict(self.broken), list(self.left_out), list(self.not_installed), self.plugin_files, offers)
         for name, plugin in self._manager.list_name_plugin():
             if plugin is not None:
                 copied._manager.register(plugin, name)
@@ -124,9 +130,10 @@ class Registry:
         return f"{offer.distribution} {offer.version}"
 
     def broken_lines(self) -> list[str]:
-        """A line for each plugin that could not be used, and for each that was left out."""
+        """A line for each plugin that could not be used, for each left out, and for each to be left out that is not installed."""
         broken = [f"  plugin '{plugin}' {_fault(error)}" for plugin, error in self.broken.items()]
-        return broken + [f"  plugin '{plugin}' is left out by {DISABLE_VARIABLE}" for plugin in self.left_out]
+        left_out = [f"  plugin '{plugin}' is left out by {DISABLE_VARIABLE}" for plugin in self.left_out]
+        return [*broken, *left_out, *(f"  {text}" for text in self.not_installed)]
 
     def conflicts(self) -> list[str]:
         """A text for each name that two distributions offer, which is why neither can be used."""
@@ -147,11 +154,13 @@ def load_registry(plugin_files: Iterable[str | Path] = (), disabled: Iterable[st
     """
     left_out = _disabled_by_environment() if disabled is None else set(disabled)
     files = tuple(_existing(Path(file)) for file in plugin_files)
-    registry = Registry(plugin_files=files)
+    entry_points = _entry_points()
+    registry = Registry(not_installed=_unknown(left_out, entry_points), plugin_files=files)
+    unwanted = set(map(normal_name, left_out))
     # What a plugin prints while it is imported must not end up in a script's JSON.
     with contextlib.redirect_stdout(sys.stderr):
-        for entry_point in _entry_points():
-            _register_entry_point(registry, entry_point, left_out)
+        for entry_point in entry_points:
+            _register_entry_point(registry, entry_point, unwanted)
         for file in files:
             _register_file(registry, file)
     return registry
@@ -182,6 +191,11 @@ def new_manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager("ponder")
     manager.add_hookspecs(hookspecs)
     return manager
+
+
+def normal_name(name: str) -> str:
+    """A plugin's name as package indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def error_line(error: BaseException) -> str:
@@ -245,6 +259,16 @@ def _disabled_by_environment() -> set[str]:
     return {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",") if name.strip()}
 
 
+def _unknown(left_out: Iterable[str], entry_points: Sequence[importlib.metadata.EntryPoint]) -> list[str]:
+    known = {name for entry_point in entry_points for name in _names_of(entry_point)}
+    normal = set(map(normal_name, known))
+    return [
+        f"{DISABLE_VARIABLE} names '{name}', which is not installed; {did_you_mean(name, known)}"
+        for name in sorted(left_out)
+        if normal_name(name) not in normal
+    ]
+
+
 def _entry_points() -> Sequence[importlib.metadata.EntryPoint]:
     found = importlib.metadata.entry_points(group=GROUP)
     return sorted(found, key=lambda entry_point: (_distribution(entry_point), entry_point.name))
@@ -254,10 +278,15 @@ def _distribution(entry_point: importlib.metadata.EntryPoint) -> str:
     return entry_point.dist.name if entry_point.dist is not None else entry_point.module
 
 
-def _register_entry_point(registry: Registry, entry_point: importlib.metadata.EntryPoint, left_out: set[str]) -> None:
+def _names_of(entry_point: importlib.metadata.EntryPoint) -> tuple[str, str, str]:
+    """What a plugin may be called in PONDER_DISABLE_PLUGINS; the last one names it everywhere else."""
     distribution = _distribution(entry_point)
-    name = f"{distribution}:{entry_point.name}"
-    if left_out & {entry_point.name, distribution, name}:
+    return entry_point.name, distribution, f"{distribution}:{entry_point.name}"
+
+
+def _register_entry_point(registry: Registry, entry_point: importlib.metadata.EntryPoint, unwanted: set[str]) -> None:
+    _, distribution, name = _names_of(entry_point)
+    if unwanted & set(map(normal_name, _names_of(entry_point))):
         registry.left_out.append(name)
         return
     try:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
+import io
 import keyword
 import os
 import re
 import shutil
 import sys
 import tempfile
+import tokenize
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +21,7 @@ from typing import Final
 from ponder.components import Kind
 from ponder.errors import InputError, StorageError
 from ponder.plugins import Registry
+from ponder.yaml_scalars import plain_scalar
 
 _SAMPLES: Final = Path(__file__).parent / "samples"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -71,6 +76,8 @@ def _check_name(registry: Registry, kind: Kind, name: str) -> None:
         )
     if keyword.iskeyword(name):
         raise InputError(f"{name!r} is a word of Python; choose another name")
+    if not isinstance(plain_scalar(name), str):
+        raise InputError(f"{name!r} is no text where a recipe names it, as in {{type: {name}}}; choose another name")
     if name in registry.names(kind):
         raise InputError(
             f"there is a {kind} '{name}' already, of {registry.offer(kind, name).distribution}: no two can have one name; choose another"
@@ -88,17 +95,17 @@ def _fill(folder: Path, kind: Kind, name: str, module: str) -> list[str]:
     """Copy the sample, with the names put in; the files' names, relative to the folder."""
     core = version("ponder")
     major, minor = core.split(".")[:2]
-    names = {
-        f"untitled_{kind}": module,
-        f"untitled-{kind}": module.replace("_", "-"),
-        "untitled": name,
-        "Untitled": "".join(part.capitalize() for part in name.split("_")),
-        "a_kind": kind,
-        "ponder_versions": f"ponder>={core},<{major}.{int(minor) + 1}",
-    }
     sources = [
         path for root in (_SAMPLES / "common", _SAMPLES / kind) for path in sorted(root.rglob("*")) if _is_text(path)
     ]
+    names = {
+        **dict.fromkeys((f"untitled_{kind}", "untitled_a_kind"), module),
+        **dict.fromkeys((f"untitled-{kind}", "untitled-a_kind"), module.replace("_", "-")),
+        "untitled": name,
+        "Untitled": _class_name(kind, name, [path for path in sources if path.suffix == ".py"]),
+        "a_kind": kind,
+        "ponder_versions": f"ponder>={core},<{major}.{int(minor) + 1}",
+    }
     files = []
     for source in sources:
         root = _SAMPLES / "common" if source.is_relative_to(_SAMPLES / "common") else _SAMPLES / kind
@@ -107,6 +114,20 @@ def _fill(folder: Path, kind: Kind, name: str, module: str) -> list[str]:
         (folder / relative).write_text(_named(source.read_text(encoding="utf-8"), names), encoding="utf-8")
         files.append(relative.replace(os.sep, "/"))
     return sorted(files, key=lambda file: (file.count("/"), file))
+
+
+def _class_name(kind: Kind, name: str, sources: Sequence[Path]) -> str:
+    """What the sample's `Untitled` becomes; the kind is added where that, or a name made with it, means something else there."""
+    words = {word for source in sources for word in _identifiers(source.read_text(encoding="utf-8"))}
+    capitalised = "".join(part.capitalize() for part in name.split("_"))
+    made = {word.replace("Untitled", capitalised) for word in words if "Untitled" in word}
+    return f"{capitalised}{kind.capitalize()}" if made & {*words, *dir(builtins)} else capitalised
+
+
+def _identifiers(source: str) -> Iterator[str]:
+    return (
+        token.string for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type == tokenize.NAME
+    )
 
 
 def _is_text(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """Rewards that cross between ponder and TRL, verifiers and reasoning-gym."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -84,6 +85,41 @@ def test_a_function_for_trl_can_score_one_by_one_in_the_worker_processes():
         assert [score.total for score in rubric.score(rollouts)] == [1.0, 0.0, None]
 
 
+async def at_leisure(completions, **_):
+    await asyncio.sleep(0)
+    return length(completions)
+
+
+@pytest.mark.parametrize("adapter", [TrlReward, IsolatedTrlReward])
+def test_a_coroutine_for_trl_scores_in_a_rubric(adapter):
+    rewards = [NamedReward("length", 1.0, adapter(at_leisure), RewardConfig())]
+    with Rubric(rewards, limits=Limits(workers=1)) as rubric:
+        assert [score.total for score in rubric.score([rollout("abc", "text"), rollout("", "text")])] == [3.0, 0.0]
+
+
+def test_a_coroutine_for_trl_in_the_trainers_process_may_wait():
+    async def waiting(completions, **_):
+        await asyncio.sleep(0.001)
+        return length(completions)
+
+    assert TrlReward(waiting).score([rollout("abc", "text")]) == [3.0]
+
+
+@pytest.mark.parametrize("library", ["torch.tensor", "numpy.array", "array.array"])
+@pytest.mark.parametrize("is_each", [False, True])
+def test_a_tensor_or_an_array_of_scores_is_a_list_of_numbers(library, is_each):
+    module, _, name = library.partition(".")
+    make = getattr(pytest.importorskip(module), name)
+
+    def function(completions, **_):
+        scores = [0.5] * len(completions)
+        typed = ("d",) if module == "array" else ()
+        return [make(*typed, [score])[0] for score in scores] if is_each else make(*typed, scores)
+
+    assert [type(score) for score in TrlReward(function).score([rollout("a"), rollout("b")])] == [float, float]
+    assert IsolatedTrlReward(function)(Example("q"), Completion("a")) == 0.5
+
+
 def test_a_function_for_trl_that_returns_too_many_scores_is_refused():
     reward = IsolatedTrlReward(lambda completions, **_: [1.0, 2.0])
     with pytest.raises(ValueError, match="2 scores for one completion"):
@@ -129,6 +165,12 @@ def test_a_rubric_of_verifiers_crosses_to_the_worker_processes():
 def test_a_plain_prompt_comes_to_verifiers_with_a_plain_completion():
     reward = VerifiersReward(rubric_of_verifiers(funcs=[lambda completion, answer: completion == answer], weights=[2]))
     assert reward(Example("q", "2"), Completion("2")) == 2.0
+
+
+@pytest.mark.parametrize("rubric", [SimpleNamespace(funcs=[], weights=[]), rubric_of_verifiers(weights=[0, 0, 0])])
+def test_a_rubric_of_verifiers_without_a_function_that_counts_is_refused(rubric):
+    with pytest.raises(InputError, match="give it one with a weight that is not 0"):
+        VerifiersReward(rubric)
 
 
 def test_functions_of_a_group_are_refused():

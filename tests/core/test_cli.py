@@ -136,7 +136,7 @@ def test_plugins_list_puts_broken_plugins_last(tmp_path: Path, capsys: pytest.Ca
 def test_plugins_list_is_json_for_scripts(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plugins", "list", "--json", "--plugin", PLUGIN]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert set(listed) == {"components", "broken", "conflicts", "left_out"}
+    assert set(listed) == {"components", "broken", "conflicts", "left_out", "not_installed"}
     (draw,) = [row for row in listed["components"] if row["name"] == "draw"]
     assert (draw["kind"], draw["distribution"], draw["text"]) == ("sampler", "recipe_plugin.py", "A toy sampler.")
 

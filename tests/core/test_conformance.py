@@ -20,7 +20,7 @@ from ponder.cli import main
 from ponder.conformance import check_distribution
 from ponder.errors import InputError, StageError
 from ponder.plugins import Registry, load_registry
-from ponder.testing import hostile_texts
+from ponder.testing import RewardSuite, hostile_texts
 from ponder.testing.running import SUITES, check_names, checks_of
 
 PUBLIC = {
@@ -450,7 +450,69 @@ def test_what_needs_a_file_that_is_not_there_is_not_checked_and_does_not_fail() 
     registry = load_registry()
     results = list(checks_of(registry, registry.offer("task", "jsonl")))
     assert {result.status for result in results} == {"passed", "not checked"}
-    assert any("its option 'path' must be given" in result.reason for result in results)
+    assert any("its example's path problems.jsonl does not exist" in result.reason for result in results)
+
+
+def test_a_file_of_the_example_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "problems.jsonl").write_text('{"prompt": "1 + 1 =", "answer": "2"}\n')
+    monkeypatch.chdir(tmp_path)
+    registry = load_registry()
+    statuses = {
+        result.check: (result.status, result.reason) for result in checks_of(registry, registry.offer("task", "jsonl"))
+    }
+    assert statuses["it is built from its options"] == ("passed", "")
+    assert not {reason for status, reason in statuses.values() if status == "failed"}
+
+
+FATAL = """
+import os, time
+from dataclasses import dataclass
+from ponder import Component, RewardConfig, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Config(RewardConfig):
+    \"""A reward.\"""
+
+class Fatal:
+    def __init__(self, config): {built}
+    def __call__(self, example, completion): {called}
+
+@hookimpl
+def ponder_rewards():
+    yield Component("fatal", Config, Fatal)
+"""
+
+
+def check_fatal(tmp_path: Path, seconds: float = 300, **does: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The checks that a reward which does this fails, and all others by how they ended."""
+    file = tmp_path / "fatal.py"
+    file.write_text(FATAL.format(**{"built": "...", "called": "...", **does}))
+    results = check_distribution(load_registry([file]), "fatal.py", seconds=seconds).results
+    assert [result.check for result in results] == [check.replace("_", " ")[5:] for check in check_names(RewardSuite)]
+    failed = {result.check: result.reason for result in results if result.status == "failed"}
+    return failed, {result.check: result.status for result in results if result.status != "failed"}
+
+
+def test_a_check_whose_process_ends_is_a_finding_and_the_others_are_made(tmp_path: Path) -> None:
+    failed, others = check_fatal(tmp_path, built="os._exit(3)")
+    assert "it ended the process that it ran in (exit code 3)" in failed["it is built from its options"]
+    assert others["its options cannot be changed"] == "passed"
+
+
+def test_a_check_that_takes_too_long_is_a_finding_and_the_others_are_made(tmp_path: Path) -> None:
+    failed, others = check_fatal(tmp_path, 0.5, built="time.sleep(1000)")
+    assert "it had not ended after 0.5 s" in failed["it is built from its options"]
+    assert others["its options cannot be changed"] == "passed"
+
+
+@pytest.mark.parametrize(
+    ("called", "told"), [("os._exit(3)", "exit code 3"), ("[None for _ in iter(int, 1)]", "1 s of processor time")]
+)
+def test_a_reward_that_does_not_come_back_is_one_finding(called: str, told: str, tmp_path: Path) -> None:
+    failed, others = check_fatal(tmp_path, called=called)
+    assert list(failed) == ["no call hangs or ends its process"]
+    assert told in failed["no call hangs or ends its process"]
+    assert others["the same call gives the same score"] == "not checked"
 
 
 def test_a_plugin_that_does_not_load_fails_its_only_check() -> None:

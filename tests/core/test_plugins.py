@@ -103,12 +103,23 @@ def test_a_misspelt_hook_is_an_error_of_its_plugin(site: None) -> None:
     assert str(error) == "there is no hook 'ponder_rewardz'; did you mean 'ponder_rewards'?"
 
 
-@pytest.mark.parametrize("name", ["duplicate", "acme-duplicate", "acme-duplicate:duplicate", " duplicate , nothing"])
+@pytest.mark.parametrize(
+    "name", ["duplicate", "acme-duplicate", "acme-duplicate:duplicate", " duplicate , nothing", "Acme_Duplicate"]
+)
 def test_the_environment_leaves_plugins_out(site: None, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("PONDER_DISABLE_PLUGINS", name)
     registry = load_registry()
     assert registry.distribution_of("reward", "acme_short") == "acme-working 1.2.3"
     assert "acme_other" not in registry.names("reward")
+
+
+def test_a_name_to_leave_out_that_is_not_installed_is_told(site: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONDER_DISABLE_PLUGINS", "acme_duplicat,broken")
+    (text,) = load_registry().not_installed
+    assert text == (
+        "PONDER_DISABLE_PLUGINS names 'acme_duplicat', which is not installed; did you mean 'acme-duplicate'?"
+    )
+    assert f"  {text}" in load_registry().copy().broken_lines()
 
 
 def test_a_disabled_plugin_is_not_even_imported(site: None) -> None:
@@ -224,10 +235,15 @@ def test_a_broken_plugin_observes_nothing() -> None:
     assert heard == []
 
 
-def test_a_hook_may_return_nothing() -> None:
+def test_a_hook_may_offer_nothing() -> None:
     registry = Registry()
-    registry.register(types.SimpleNamespace(ponder_rewards=hookimpl(named("ponder_rewards", lambda: None))), "sut")
+    registry.register(offering(), "sut")
     assert (registry.broken, registry.all()) == ({}, [])
+
+
+def test_a_hook_that_returns_none_breaks_its_plugin() -> None:
+    text = broken_text(types.SimpleNamespace(ponder_rewards=hookimpl(named("ponder_rewards", lambda: None))))
+    assert text.startswith("ponder_rewards returns None; `yield Component(...)` in it")
 
 
 def test_what_is_not_a_component_breaks_its_plugin() -> None:
@@ -256,7 +272,9 @@ def test_a_hook_with_an_argument_nobody_passes_breaks_its_plugin() -> None:
     def ponder_rewards(colour: str) -> list[object]:
         return []
 
-    assert "colour" in broken_text(types.SimpleNamespace(ponder_rewards=hookimpl(ponder_rewards)))
+    (line,) = broken_text(types.SimpleNamespace(ponder_rewards=hookimpl(ponder_rewards))).splitlines()
+    assert "ponder_rewards(colour: 'str')" in line
+    assert "Argument(s) {'colour'} are declared" in line
 
 
 def test_one_plugin_offering_a_name_twice_is_broken() -> None:
@@ -290,11 +308,18 @@ class Typed:
     type: str = "x"
 
 
+class Undecorated(Options):
+    """Adds an option, and is no dataclass itself."""
+
+    size: int = 1
+
+
 @pytest.mark.parametrize(
     ("config", "fault"),
     [
         (dict, "is not a dataclass"),
         (Options(), "is not a dataclass"),
+        (Undecorated, "config Undecorated is not a dataclass; write @dataclass(frozen=True, kw_only=True) above it"),
         (Thawed, "is not frozen"),
         (Positional, "is not keyword-only (size)"),
         (Unevaluable, "has an annotation that cannot be evaluated"),

@@ -51,6 +51,26 @@ class Constant:
         return 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class HangingConfig(RewardConfig):
+    """A reward that never ends."""
+
+    at: str = ""
+    """Only on texts that hold this."""
+
+
+class Hanging:
+    """Computes forever."""
+
+    def __init__(self, config: HangingConfig) -> None:
+        self.at = config.at
+
+    def __call__(self, example: Any, completion: Any) -> float:
+        while self.at in completion.text:
+            pass
+        return 1.0
+
+
 class Exact:
     """Reads up to the first closing tag, whatever the answer holds."""
 
@@ -121,6 +141,7 @@ def ponder_rewards() -> Iterator[Component[Any]]:
     yield Component("bare", PlainConfig, Bare)
     yield Component("counting", PlainConfig, Counting)
     yield Component("constant", PlainConfig, Constant)
+    yield Component("hanging", HangingConfig, Hanging)
     yield Component("exact", ExactConfig, Exact)
     yield Component("adding", ExactConfig, Adding)
 

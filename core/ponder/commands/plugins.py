@@ -44,6 +44,13 @@ def add_parser(subparsers: Any) -> None:
         "check fails.",
     )
     check.add_argument("distribution", metavar="DISTRIBUTION", help="such as brevity-reward; see `ponder plugins`")
+    check.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=common.positive(float),
+        default=300.0,
+        help="what one check may take (default: 300)",
+    )
     docs = actions.add_parser("docs", help="write a page of Markdown for every component and hook")
     docs.add_argument("directory", metavar="DIRECTORY", type=Path, help="where to; pages of what is gone are removed")
     docs.add_argument(
@@ -73,12 +80,14 @@ def _list(arguments: argparse.Namespace, registry: Registry) -> None:
     if arguments.json:
         keys = ("kind", "name", "distribution", "version", "text")
         components = [dict(zip(keys, row, strict=True)) for row in rows]
-        trouble = {"broken": broken, "conflicts": registry.conflicts(), "left_out": registry.left_out}
-        common.write_json({"components": components, **trouble})
+        left_out = {"left_out": registry.left_out, "not_installed": registry.not_installed}
+        common.write_json({"components": components, "broken": broken, "conflicts": registry.conflicts(), **left_out})
         return
     common.write(_table([("kind", "name", "distribution", "version", ""), *rows]))
     for name in registry.left_out:
         common.write(f"left out: {name}")
+    for text in registry.not_installed:
+        common.write(f"not left out: {text}")
     for text in registry.conflicts():
         common.write(f"conflict: {text}")
     for name, error in registry.broken.items():
@@ -138,7 +147,8 @@ def _origin(offer: Offer) -> dict[str, str]:
 def _check(arguments: argparse.Namespace, registry: Registry) -> int:
     from ponder.conformance import check_distribution
 
-    report = check_distribution(registry, arguments.distribution, show=None if arguments.json else common.write)
+    show = None if arguments.json else common.write
+    report = check_distribution(registry, arguments.distribution, show, arguments.timeout)
     if arguments.json:
         common.write_json(report.as_json())
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Sequence
@@ -39,6 +40,16 @@ class RewardSuite(ComponentSuite):
     """The lowest and the highest score there is, where there are such."""
     limits: ClassVar[Limits] = Limits(workers=1)
     """What one completion may cost; the same as in a run."""
+
+    def test_no_call_hangs_or_ends_its_process(self) -> None:
+        reward = self.build()
+        if not callable(reward):
+            unchecked("it scores whole batches, in the trainer's process")
+        harm = self._problem(reward)
+        require(
+            not harm,
+            f"{harm}; return within {self.limits.cpu_seconds:g} s of processor time, and raise where something is wrong",
+        )
 
     def test_the_cases_get_the_scores_that_are_given(self) -> None:
         if not self.cases:
@@ -89,7 +100,7 @@ class RewardSuite(ComponentSuite):
             require(given == rollout, f"it changes its input: {brief(rollout)} became {brief(given)}; change a copy")
 
     def test_it_can_be_sent_to_another_process(self) -> None:
-        reward = self.build()
+        reward = self.scoring()
         if not callable(reward):
             unchecked("it scores whole batches, in the trainer's process")
         try:
@@ -207,9 +218,9 @@ class RewardSuite(ComponentSuite):
         ]
 
     def scoring(self) -> Any:
-        """The reward, where it can score: not what asks a server that is not there, and says so with a StageError."""
+        """The reward, where it can score: not what asks a server that is not there, or would take this process with it."""
         reward = self.build()
-        problem = self.shared("problem", lambda: _missing(reward, self.rollouts()[0]))
+        problem = self._problem(reward)
         if problem:
             unchecked(f"it cannot score here: {problem}")
         return reward
@@ -219,8 +230,7 @@ class RewardSuite(ComponentSuite):
         reward = self.scoring()
         if not callable(reward):
             return _batch(reward, rollouts)
-        pool = self.shared("pool", lambda: self._pool(reward))
-        return [row[0] for row in pool.score(rollouts)]
+        return self._isolated(reward, rollouts)
 
     @classmethod
     def teardown_class(cls) -> None:
@@ -229,6 +239,24 @@ class RewardSuite(ComponentSuite):
         if kept is not None:
             kept[0].close()
         super().teardown_class()
+
+    def _problem(self, reward: Any) -> str:
+        """Why the reward cannot score in this process; empty where it can."""
+        first = self.rollouts()[0]
+        return self.shared("problem", lambda: self._harm(reward) if callable(reward) else _missing(reward, first))
+
+    def _isolated(self, reward: Any, rollouts: Sequence[Rollout]) -> list[Verdict]:
+        pool = self.shared("pool", lambda: self._pool(reward))
+        return [row[0] for row in pool.score(rollouts)]
+
+    def _harm(self, reward: Any) -> str:
+        """What a call does from which only a process of its own can be saved; nothing of what cannot be sent to one."""
+        with contextlib.suppress(AssertionError, InputError, StageError):
+            for rollout in self.rollouts():
+                (verdict,) = self._isolated(reward, [rollout])
+                if verdict.status == "timeout" or verdict.problem.startswith("it ended its worker process"):
+                    return f"for {brief(rollout.completion.text)} it {_told(verdict)}"
+        return ""
 
     def _pool(self, reward: Any) -> WorkerPool:
         # Every text is to be tried, however many time out.
@@ -248,9 +276,7 @@ class RewardSuite(ComponentSuite):
 
 
 def _missing(reward: Any, rollout: Rollout) -> str:
-    """Why a reward of batches cannot score anything; other errors are for the checks to find."""
-    if callable(reward):
-        return ""
+    """Why a reward of batches cannot score anything: a server that is not there, of which a StageError tells."""
     try:
         reward.score([rollout])
     except StageError as error:

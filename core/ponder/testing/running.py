@@ -7,7 +7,7 @@ import importlib
 import traceback
 import typing
 import unittest
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -47,11 +47,11 @@ class CheckResult:
     """What is wrong and what to do, or why it was not checked."""
 
 
-def checks_of(registry: Registry, offer: Offer) -> Iterator[CheckResult]:
-    """Run the suite of the component's kind, with the options that its config's class variable `example` gives."""
-    suite = _suite(registry, offer)
+def checks_of(registry: Registry, offer: Offer, methods: Sequence[str] | None = None) -> Iterator[CheckResult]:
+    """Run the suite of the component's kind, or these checks of it; see `suite_of`."""
+    suite = suite_of(registry, offer)
     try:
-        for method in check_names(suite):
+        for method in check_names(suite) if methods is None else methods:
             status, reason = _outcome(suite, method)
             yield CheckResult(offer.kind, offer.component.name, sentence(method), status, reason)
     finally:
@@ -69,7 +69,8 @@ def sentence(method: str) -> str:
     return method.removeprefix(_PREFIX).replace("_", " ")
 
 
-def _suite(registry: Registry, offer: Offer) -> type[ComponentSuite]:
+def suite_of(registry: Registry, offer: Offer) -> type[ComponentSuite]:
+    """The suite of the component's kind, with the options that its config's class variable `example` gives."""
     module, _, name = SUITES[offer.kind].partition(":")
     base: Any = getattr(importlib.import_module(f"ponder.testing.{module}"), name)
 
@@ -80,6 +81,11 @@ def _suite(registry: Registry, offer: Offer) -> type[ComponentSuite]:
         @classmethod
         def registry(cls) -> Registry:
             return registry
+
+        @classmethod
+        def _folder(cls) -> Path:
+            # There is no test beside which the example's files could lie.
+            return Path.cwd()
 
         def given_options(self) -> Any:
             _refuse_what_is_missing(offer.component.config)
@@ -99,17 +105,27 @@ def _refuse_what_is_missing(config: type) -> None:
     """A component may have options without defaults; then its `example` has to give them, and files must be there."""
     shown, hints = getattr(config, "example", {}), typing.get_type_hints(config)
     for option in dataclasses.fields(config):
-        is_required = option.metadata.get("default", option.default) is MISSING and option.default_factory is MISSING
-        if not option.init or not is_required or ("ref" in option.metadata and option.metadata["ref"] != "stage"):
+        if not option.init:
             continue
-        if option.name not in shown or hints[option.name] is Path:
+        taken = typing.get_args(hints[option.name]) or (hints[option.name],)
+        # What may also be a text may be a name of something elsewhere.
+        if option.name in shown and Path in taken and str not in taken:
+            _refuse_missing_files(option.name, shown[option.name])
+        is_required = option.metadata.get("default", option.default) is MISSING and option.default_factory is MISSING
+        is_given = option.name in shown or option.metadata.get("ref", "stage") != "stage"
+        if is_required and not is_given:
             unchecked(
-                f"its option {option.name!r} must be given: test it with a suite that gives `options`"
-                + (
-                    ""
-                    if hints[option.name] is Path
-                    else f", or write `example: ClassVar = {{{option.name!r}: ...}}` in {config.__name__}"
-                )
+                f"its option {option.name!r} must be given: test it with a suite that gives `options`, or write "
+                f"`example: ClassVar = {{{option.name!r}: ...}}` in {config.__name__}"
+            )
+
+
+def _refuse_missing_files(option: str, shown: object) -> None:
+    for path in shown if isinstance(shown, list | tuple) else [shown]:
+        if path is not None and not Path(str(path)).exists():
+            unchecked(
+                f"its example's {option} {path} does not exist: check it in the folder where it is, or test it with a suite that "
+                "gives `options`"
             )
 
 
