@@ -148,6 +148,75 @@ def test_responses_that_the_template_would_not_let_begin(doctor, tmp_path):
     assert "begins the response with" in doctor()["conversations"]
 
 
+SOUND = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "check", "text"),
+    [
+        (SOUND, None, ""),
+        ("\n{% for m in messages %}", "recipe", "turns.jinja, line 2: this is not a Jinja template"),
+        ("{{ raise_exception('no') }}", "tokenizer", "turns.jinja, line 1: the template fails"),
+        (SOUND.replace("m.content", "'hello'"), "tokenizer", "turns.jinja leaves the question out of the prompt"),
+    ],
+)
+def test_the_template_in_a_stages_file_is_looked_at(doctor, tmp_path, template, check, text):
+    stage = "  taught: {type: sft, policy: base, task: sums, chat_template_file: turns.jinja}\n"
+    (tmp_path / "ill.yaml").write_text(RECIPE + stage)
+    (tmp_path / "turns.jinja").write_text(template)
+    found = doctor()
+    assert set(found) == ({check} if check else set())
+    assert not check or f"chat_template_file {tmp_path}/{text}" in found[check]
+
+
+def test_a_failure_that_many_checks_meet_is_told_once(doctor, tmp_path):
+    (tmp_path / "turns.jinja").write_text("{{ raise_exception('no') }}")
+    found = doctor("policies.base={type: causal_lm, preset: qwen2_tiny, chat_template_file: turns.jinja}")
+    assert set(found) == {"tokenizer"}
+
+
+def test_a_length_limit_that_no_response_with_full_marks_fits_into(doctor):
+    found = doctor("samplers.rollouts.max_new_tokens=2")
+    assert "in 4 of 4 examples no response that gets full marks fits into max_new_tokens (2)" in found["length"]
+    assert "take 5 tokens (example 0, answer '4')" in found["length"]
+
+
+def test_a_limit_that_grows_to_what_the_rewards_ask_for_is_enough(doctor):
+    later = "stages.zero.length_limits=[{step: 2, max_new_tokens: 64}]"
+    assert doctor("samplers.rollouts.max_new_tokens=2", later) == {}
+
+
+def test_an_exam_that_asks_for_more_than_full_marks(doctor, tmp_path):
+    stage = (
+        "  graded: {type: evaluate, policy: zero, task: exam, rewards: [accuracy], sampler: rollouts, correct_at: 7}\n"
+    )
+    (tmp_path / "ill.yaml").write_text(RECIPE + stage)
+    text = "correct_at is 7, and the most that a right answer gets from 'accuracy' is 1"
+    assert text in doctor()["correct_at"]
+
+
+def test_a_schedule_for_a_part_that_the_task_does_not_have(doctor, tmp_path):
+    mixed = RECIPE.replace("task: sums", "task: {type: mixture, parts: [sums, exam]}")
+    (tmp_path / "ill.yaml").write_text(mixed)
+    one = "stages.zero.prompts_per_step=1"
+    assert doctor(one, "stages.zero.task_from={exam: 1}") == {}
+    found = doctor(one, "stages.zero.task_from={exan: 1}")
+    assert "task_from names 'exan'" in found["parts"]
+    assert "did you mean 'exam'?" in found["parts"]
+
+
+def test_a_reward_that_always_hangs_is_told_once(doctor):
+    found = doctor("rewards.format={type: hanging}", FORMAT_ALONE)
+    assert set(found) == {"full_marks"}
+    assert "reward 'format'" in found["full_marks"]
+    assert "2 time-outs" in found["full_marks"]
+
+
+def test_a_reward_that_hangs_on_some_texts_is_found_out_on_the_first_example(doctor):
+    found = doctor("rewards.format={type: hanging, at: purple}", FORMAT_ALONE)
+    assert "reward 'format' hit its time limit on 3 of the first 16 responses" in found["full_marks"]
+
+
 def test_what_is_still_to_be_made_is_said_and_is_no_problem(doctor, tmp_path, capsys):
     text = (
         RECIPE

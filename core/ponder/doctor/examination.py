@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ponder.doctor.findings import Check, Finding, NotYetError
+from ponder.doctor.lengths import LENGTH_CHECKS
 from ponder.doctor.patient import Clinic, Patient
 from ponder.doctor.rewards import REWARD_CHECKS
 from ponder.doctor.tokenizers import TOKENIZER_CHECKS
@@ -33,7 +34,7 @@ class Diagnosis:
 def all_checks(registry: Registry) -> tuple[Check, ...]:
     """The core's checks and those of the plugins."""
     offered = [check for checks in registry.hook.ponder_checks() for check in checks or ()]
-    return (*TOKENIZER_CHECKS, *REWARD_CHECKS, *offered)
+    return (*TOKENIZER_CHECKS, *REWARD_CHECKS, *LENGTH_CHECKS, *offered)
 
 
 def examine(
@@ -50,18 +51,20 @@ def examine(
     with ExitStack() as resources:
         clinic = Clinic(recipe, registry, finished, say, resources)
         patients = [Patient(entry, clinic) for name, entry in recipe.stages.items() if not stages or name in stages]
+        told: set[str] = set()
         for check in all_checks(registry):
-            yield from _examined(check, patients)
+            yield from _examined(check, patients, told)
 
 
-def _examined(check: Check, patients: Iterable[Patient]) -> Iterator[Diagnosis]:
+def _examined(check: Check, patients: Iterable[Patient], told: set[str]) -> Iterator[Diagnosis]:
     well: list[str] = []
     for group in _grouped(check, patients):
         names = tuple(patient.entry.name for patient in group)
-        found = list(_findings(check, group[0]))
+        found = list(_findings(check, group[0], told))
         well += () if found else names
         for finding in found:
-            yield Diagnosis(check.name, check.question, names, finding)
+            if finding is not None:
+                yield Diagnosis(check.name, check.question, names, finding)
     if well:
         yield Diagnosis(check.name, check.question, tuple(well), Finding("fine", ""))
 
@@ -75,13 +78,22 @@ def _grouped(check: Check, patients: Iterable[Patient]) -> list[list[Patient]]:
     return list(groups.values())
 
 
-def _findings(check: Check, patient: Patient) -> Iterator[Finding]:
-    """What a check finds; its own failure is a finding too."""
+def _findings(check: Check, patient: Patient, told: set[str]) -> Iterator[Finding | None]:
+    """What a check finds; its own failure is a finding too, or None where another check has `told` of the same.
+
+    A policy that cannot be built fails every check that asks for it.
+    """
     try:
         yield from check.examine(patient)
     except NotYetError as error:
         yield Finding("not yet", str(error))
-    except PonderError as error:
-        yield Finding("problem", str(error))
     except Exception as error:
-        yield Finding("problem", f"the check itself failed: {error_line(error)}", "this stage would probably fail too")
+        failure = _failure(error)
+        yield None if failure.text in told else failure
+        told.add(failure.text)
+
+
+def _failure(error: Exception) -> Finding:
+    if isinstance(error, PonderError):
+        return Finding("problem", str(error))
+    return Finding("problem", f"the check itself failed: {error_line(error)}", "this stage would probably fail too")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from ponder import building
+from ponder.chat_templates import set_template_file
 from ponder.doctor.findings import NotYetError
 from ponder.entries import SECTIONS, Entry
 from ponder.lineage import stages_reached
@@ -42,11 +44,16 @@ class Clinic:
     _made: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def once(self, kind: str, name: str, make: Callable[[], T]) -> T:
-        """What `make` makes, the first time."""
+        """What `make` makes, or raises, the first time: a failure too may have taken long."""
         if (kind, name) not in self._made:
-            self._made[kind, name] = make()
-        made: T = self._made[kind, name]
-        return made
+            try:
+                self._made[kind, name] = make()
+            except Exception as error:
+                self._made[kind, name] = error
+        made = self._made[kind, name]
+        if isinstance(made, Exception):
+            raise made
+        return cast(T, made)
 
     def start_rubric(self, names: Sequence[str]) -> Rubric:
         """Rewards of the recipe together, whose workers take a moment to start."""
@@ -82,7 +89,7 @@ class Patient:
         return any(name in self.clinic.finished for name in self.names("policy", "policy"))
 
     @property
-    def starting_point(self) -> tuple[str, str | None]:
+    def starting_point(self) -> tuple[str, str | Path | None]:
         """What tells the policies and templates of stages apart that checks are given: many stages share theirs until they have run."""
         return self._known_policy(), self.template()
 
@@ -97,26 +104,12 @@ class Patient:
         policy, template = self.policy(), self.template()
         if template is None:
             return policy.tokenizer
-        offered: Mapping[str, str] = getattr(policy, "chat_templates", {})
-        if template not in offered:
-            raise NotYetError(f"the chat template {template!r} comes with a stage that is not finished")
-        return self.clinic.once(
-            "tokenizer", f"{self._root().name}/{template}", lambda: self._dressed(offered[template])
-        )
+        return self.clinic.once("tokenizer", f"{self._root().name}/{template}", lambda: self._dressed(template))
 
-    def template(self) -> str | None:
-        """The name of the chat template that this stage or those behind it give the policy; None where it keeps its own."""
-        own = getattr(self.entry.config, "chat_template", None)
-        if isinstance(own, str):
-            return own
-        name = self._policy_name()
-        while name in self.clinic.recipe.stages and name not in self.clinic.finished:
-            stage = self.clinic.recipe.stages[name]
-            chosen = getattr(stage.config, "chat_template", None)
-            if isinstance(chosen, str):
-                return chosen
-            name = next(reference.name for reference in stage.references if reference.option == "policy")
-        return None
+    def template(self) -> str | Path | None:
+        """The name or file of the chat template that this stage or those behind it give the policy; None where it keeps its own."""
+        chosen = (_chosen_template(stage.config) for stage in self._unfinished())
+        return next((template for template in chosen if template is not None), None)
 
     def examples(self, most: int = MOST_EXAMPLES) -> Sequence[Example]:
         """The first examples of the stage's task; InputError when there are none to be had."""
@@ -155,9 +148,24 @@ class Patient:
     def _root(self) -> Entry:
         return building.root_policy(self.clinic.recipe, self._policy_name())
 
-    def _dressed(self, template: str) -> Any:
+    def _unfinished(self) -> Iterator[Entry]:
+        """This stage, and those behind its policy that have not run, nearest first."""
+        yield self.entry
+        name = self._policy_name()
+        while name in self.clinic.recipe.stages and name not in self.clinic.finished:
+            stage = self.clinic.recipe.stages[name]
+            yield stage
+            name = next(reference.name for reference in stage.references if reference.option == "policy")
+
+    def _dressed(self, template: str | Path) -> Any:
         tokenizer = copy.deepcopy(self.policy().tokenizer)
-        tokenizer.chat_template = template
+        if isinstance(template, Path):
+            set_template_file(tokenizer, template)
+            return tokenizer
+        offered: Mapping[str, str] = getattr(self.policy(), "chat_templates", {})
+        if template not in offered:
+            raise NotYetError(f"the chat template {template!r} comes with a stage that is not finished")
+        tokenizer.chat_template = offered[template]
         return tokenizer
 
     def _need(self, name: str) -> None:
@@ -180,3 +188,9 @@ class Patient:
         if kind == "stage":
             return "policy" if option in ("policy", "reference") else "task"
         return kind
+
+
+def _chosen_template(config: Any) -> str | Path | None:
+    """What a stage's options say about the chat template: a file, a name, or nothing."""
+    options = (getattr(config, name, None) for name in ("chat_template_file", "chat_template"))
+    return next((option for option in options if isinstance(option, str | Path)), None)

@@ -27,6 +27,8 @@ class Written:
     """How it is written, for the reader of a finding."""
     completion: Completion
     is_right: bool
+    frame: str | None = None
+    """What a policy has to say at least to answer in this style: tags and answer, without reasoning; None where that is not known."""
 
 
 def written_responses(example: Example, prefilled: str) -> list[Written]:
@@ -38,20 +40,24 @@ def written_responses(example: Example, prefilled: str) -> list[Written]:
 
 
 def _right(answer: str, prefilled: str) -> Iterator[Written]:
+    opened = _thought("", prefilled).removeprefix(prefilled)
+    tags, boxed = f"{ANSWER_OPEN}{answer}{ANSWER_CLOSE}", f"\\boxed{{{answer}}}"
     for language, reasoning in REASONING.items():
-        boxed = f"\\boxed{{{answer}}}"
         summary = _SUMMARY[language]
         thought = _thought(reasoning, prefilled)
         spaced = _thought(f"\n{reasoning}\n", prefilled)
-        tags = f"{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"
-        yield _written(f"answer tags, {language}", f"{thought} {tags}")
+        yield _written(f"answer tags, {language}", f"{thought} {tags}", f"{opened}{tags}")
         yield _written(
-            f"answer tags on lines of their own, {language}", f"{spaced}\n{ANSWER_OPEN}\n{answer}\n{ANSWER_CLOSE}"
+            f"answer tags on lines of their own, {language}",
+            f"{spaced}\n{ANSWER_OPEN}\n{answer}\n{ANSWER_CLOSE}",
+            f"{opened}{tags}",
         )
-        yield _written(f"summary, {language}", f"{spaced}\n\n{summary.replace('{answer}', answer)}")
-        yield _written(f"boxed summary, {language}", f"{spaced}\n\n{summary.replace('{answer}', boxed)}")
-    yield _written("the bare answer", prefilled + answer)
-    yield _written("the bare answer in a box", f"{prefilled}\\boxed{{{answer}}}")
+        yield _written(f"summary, {language}", f"{spaced}\n\n{summary.replace('{answer}', answer)}", opened + answer)
+        yield _written(
+            f"boxed summary, {language}", f"{spaced}\n\n{summary.replace('{answer}', boxed)}", opened + boxed
+        )
+    yield _written("the bare answer", prefilled + answer, answer)
+    yield _written("the bare answer in a box", prefilled + boxed, boxed)
 
 
 def _wrong(prompt: Prompt, prefilled: str) -> Iterator[Written]:
@@ -71,5 +77,5 @@ def _thought(reasoning: str, prefilled: str) -> str:
     return f"{opened}{reasoning}{THINK_CLOSE}"
 
 
-def _written(style: str, text: str, *, is_right: bool = True) -> Written:
-    return Written(style, Completion(text, token_ids=tuple(range(max(1, len(text) // 4)))), is_right)
+def _written(style: str, text: str, frame: str | None = None, *, is_right: bool = True) -> Written:
+    return Written(style, Completion(text, token_ids=tuple(range(max(1, len(text) // 4)))), is_right, frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,8 +10,9 @@ from typing import Final
 from ponder.doctor.findings import Check, Finding
 from ponder.doctor.patient import Patient
 from ponder.doctor.responses import QUESTION_AGAIN, Written, written_responses
+from ponder.errors import InputError
 from ponder.prompts import prefilled_text
-from ponder.rubric import NamedReward, Score
+from ponder.rubric import NamedReward, Rubric, Score
 from ponder.scopes import TASK_KEY
 from ponder.suggestions import shown
 from ponder.text import readable_prompt
@@ -21,6 +23,8 @@ EXAMPLES: Final = 16
 FULL_MARKS: Final = 1.0
 CLOSE: Final = 1e-9
 SHOWN: Final = 3
+TRIED: Final = 2
+"""Time-outs that tell a reward which hangs, and responses that are scored at once until it is known not to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,15 @@ class Marked:
         right = [(written, score) for score, written in self._pairs() if written.is_right and score.total is not None]
         return max(right, key=lambda pair: pair[1].total or 0.0, default=None)
 
+    def perfect(self) -> list[Written]:
+        """The right responses with full marks from every reward that gives them to any; none where no reward does."""
+        reached = [reward for reward in self.scores[0].parts if _is_full(self.best(reward))] if self.scores else []
+        return [
+            written
+            for score, written in self._pairs()
+            if reached and written.is_right and all(_is_full(score.parts[reward]) for reward in reached)
+        ]
+
     def given(self, reward: str) -> list[float | None]:
         """A reward's scores of all responses."""
         return [score.parts[reward] for score in self.scores]
@@ -61,7 +74,8 @@ class Marking:
     """Scored from the last to the first, and put back into the order of the others."""
 
 
-def _scores_rollouts(patient: Patient) -> Hashable | None:
+def scores_rollouts(patient: Patient) -> Hashable | None:
+    """What the marks of a stage's rewards depend on, or None where it draws nothing that is scored."""
     if not patient.has("rewards", "task", "policy"):
         return None
     return (patient.rewards(), patient.missing_rewards(), patient.names("task", "task"), patient.starting_point)
@@ -73,7 +87,7 @@ def examine_marks(patient: Patient) -> Iterator[Finding]:
     names = patient.rewards()
     if not names:
         return
-    marking = _marking(patient)
+    marking = marking_of(patient)
     for reward in marking.rewards:
         needs_answer = getattr(reward.config, "needs_answer", False)
         yield from _rejected(marking.marked, reward.name, needs_answer=needs_answer)
@@ -88,7 +102,7 @@ def examine_order(patient: Patient) -> Iterator[Finding]:
     names = patient.rewards()
     if not names:
         return
-    marking = _marking(patient)
+    marking = marking_of(patient)
     forwards, backwards = marking.forwards, marking.backwards
     for name in names:
         changed = [
@@ -113,15 +127,15 @@ def _not_made(patient: Patient) -> Iterator[Finding]:
         yield Finding("not yet", f"the rewards {', '.join(missing)} need what stages have still to make")
 
 
-def _marking(patient: Patient) -> Marking:
-    """Scored once for both questions: starting the workers takes longer than the scores."""
-    return patient.clinic.once("marking", repr(_scores_rollouts(patient)), lambda: _mark(patient))
+def marking_of(patient: Patient) -> Marking:
+    """What a stage's rewards give; scored once for all questions: starting the workers takes longer than the scores."""
+    return patient.clinic.once("marking", repr(scores_rollouts(patient)), lambda: _mark(patient))
 
 
 def _mark(patient: Patient) -> Marking:
     found = _rollouts(patient)
     rollouts = [rollout for _, _, group in found for rollout in group]
-    rubric = patient.rubric()
+    rubric = tried_rubric(patient)
     forwards = rubric.score(rollouts)
     backwards = rubric.score(rollouts[::-1])[::-1]
     scores = iter(forwards)
@@ -129,6 +143,30 @@ def _mark(patient: Patient) -> Marking:
         Marked(group[0].example, place, responses, [next(scores) for _ in group]) for place, responses, group in found
     ]
     return Marking(rubric.rewards, marked, forwards, backwards)
+
+
+def tried_rubric(patient: Patient) -> Rubric:
+    """The stage's rewards, none of which hangs; tried once for all stages that have the same.
+
+    Raises:
+        PonderError: a reward hit its time limit twice on the responses to one example. Those to all would take an hour.
+    """
+    return patient.clinic.once("tried rubric", repr(patient.rewards()), lambda: _tried(patient))
+
+
+def _tried(patient: Patient) -> Rubric:
+    rubric, late = patient.rubric(), Counter[str]()
+    rollouts = [rollout for _, _, group in _rollouts(patient)[:1] for rollout in group]
+    for start in range(0, len(rollouts), TRIED):
+        for score in rubric.score(rollouts[start : start + TRIED]):
+            late.update(name for name, status in score.statuses.items() if status == "timeout")
+        for name, count in late.items():
+            if count >= TRIED:
+                raise InputError(
+                    f"reward {name!r} hit its time limit on {count} of the first {min(start + TRIED, len(rollouts))} responses "
+                    "that were written for it: look for what it waits for, or for a pattern that takes forever on some texts"
+                )
+    return rubric
 
 
 def _rollouts(patient: Patient) -> list[tuple[int, list[Written], list[Rollout]]]:
@@ -246,7 +284,11 @@ def _contradicting(marked: Sequence[Marked], names: Sequence[str]) -> Iterator[F
             return
 
 
+def _is_full(part: float | None) -> bool:
+    return part is not None and part >= FULL_MARKS - CLOSE
+
+
 REWARD_CHECKS: Final = (
-    Check("full_marks", "Would a perfect answer get full marks, and nonsense none?", _scores_rollouts, examine_marks),
-    Check("order", "Do the rewards give the same scores in any order?", _scores_rollouts, examine_order),
+    Check("full_marks", "Would a perfect answer get full marks, and nonsense none?", scores_rollouts, examine_marks),
+    Check("order", "Do the rewards give the same scores in any order?", scores_rollouts, examine_order),
 )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
+from ponder.chat_templates import QUESTION
 from ponder.doctor.findings import Check, Finding
 from ponder.doctor.patient import Patient
 from ponder.prompts import render_prompt
 from ponder.text import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
-from ponder.types import Message
 
 TAGS: Final = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
-_QUESTION: Final[tuple[Message, ...]] = ({"role": "user", "content": "1 + 1 ="},)
 
 
 def _has_policy(patient: Patient) -> Hashable | None:
@@ -80,17 +80,18 @@ def _size(policy: Any, tokenizer: Any) -> Iterator[Finding]:
 def _template(patient: Patient, tokenizer: Any) -> Iterator[Finding]:
     if not getattr(tokenizer, "chat_template", None):
         return
-    rendered = render_prompt(tokenizer, _QUESTION)
+    rendered, chosen = render_prompt(tokenizer, QUESTION), patient.template()
+    named = f"chat_template_file {chosen}" if isinstance(chosen, Path) else "the chat template"
     if tokenizer.eos_token and rendered.rstrip().endswith(tokenizer.eos_token):
         yield Finding(
             "problem",
-            f"the chat template ends the prompt with {tokenizer.eos_token!r}: a policy that has learnt to stop there says nothing",
+            f"{named} ends the prompt with {tokenizer.eos_token!r}: a policy that has learnt to stop there says nothing",
             "let the template open the assistant's turn behind it",
         )
-    if _QUESTION[0]["content"] not in rendered:
+    if QUESTION[0]["content"] not in rendered:
         yield Finding(
             "problem",
-            "the chat template leaves the question out of the prompt",
+            f"{named} leaves the question out of the prompt",
             "let the template write every message's content",
         )
 

@@ -10,6 +10,7 @@ from tokenizers import AddedToken
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ponder.chat_templates import set_template_file
 from ponder.errors import InputError
 from ponder_causal_lm.config import CausalLMConfig
 from ponder_causal_lm.templates import chat_templates
@@ -115,10 +116,7 @@ def tag_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def _set_template(tokenizer: PreTrainedTokenizerBase, config: CausalLMConfig, name: str) -> None:
     templates = chat_templates(tokenizer)
     if config.chat_template_file is not None:
-        try:
-            tokenizer.chat_template = config.chat_template_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"chat_template_file: {error}") from None
+        set_template_file(tokenizer, config.chat_template_file)
     elif config.chat_template is not None:
         if config.chat_template not in templates:
             raise InputError(

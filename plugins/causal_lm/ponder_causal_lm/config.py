@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from ponder import lazy, passthrough, ref
+from ponder.chat_templates import check_template_file
 from ponder.lora_options import LORA_OWNED
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class CausalLMConfig:
             raise ValueError(f"init_std must be above 0, not {self.init_std}")
         if self.chat_template is not None and self.chat_template_file is not None:
             raise ValueError("chat_template and chat_template_file exclude each other")
+        if self.chat_template_file is not None:
+            check_template_file(self.chat_template_file)
         self._check_adapters()
         self._check_packages()
 

@@ -191,6 +191,18 @@ def test_a_chat_template_from_a_file(pretrained, tmp_path):
     assert made.tokenizer.apply_chat_template([{"role": "user", "content": "Go"}], tokenize=False) == "Go!"
 
 
+def test_a_template_file_that_fails_on_a_question_is_refused_with_its_line(pretrained, tmp_path):
+    (tmp_path / "chat.jinja").write_text("{{ bos_token }}\n{{ raise_exception('no') }}")
+    with pytest.raises(InputError, match=r"chat_template_file .*chat.jinja, line 2: the template fails.*no"):
+        policy(pretrained("qwen2"), chat_template_file=tmp_path / "chat.jinja")
+
+
+def test_a_template_file_that_is_no_jinja_is_refused_with_the_options(tmp_path):
+    (tmp_path / "chat.jinja").write_text("{{ messages")
+    with pytest.raises(InputError, match=r"chat_template_file .*chat.jinja, line 1: this is not a Jinja template"):
+        CausalLMConfig(preset="qwen2_tiny", chat_template_file=tmp_path / "chat.jinja")
+
+
 def test_planning_counts_what_is_quantised_and_trained(pretrained):
     path = pretrained("llama3")
     whole = CausalLMConfig(path=path).footprint().sizes

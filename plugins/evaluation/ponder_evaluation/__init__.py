@@ -107,9 +107,22 @@ def ponder_checks() -> Iterator[Check]:
         _examines,
         lazy("ponder_evaluation.checks:examine_contamination"),
     )
+    yield Check(
+        "correct_at",
+        "Can a right answer score as much as a correct one must?",
+        _asks_for_more,
+        lazy("ponder_evaluation.checks:examine_correctness"),
+    )
 
 
 def _examines(patient: Patient) -> Hashable | None:
     if patient.entry.type != "evaluate":
         return None
     return (patient.names("policy", "policy"), patient.names("task", "task"))
+
+
+def _asks_for_more(patient: Patient) -> Hashable | None:
+    """Only where full marks are not enough: whether answers get these, the core's checks tell."""
+    if patient.entry.type != "evaluate" or patient.entry.config.correct_at <= 1 or not patient.has("policy"):
+        return None
+    return (patient.names("reward", "rewards"), patient.names("task", "task"), patient.entry.config.correct_at)

@@ -41,6 +41,12 @@ def ponder_checks() -> Iterator[Check]:
         _learns,
         lazy("ponder_grpo.checks:examine_spread"),
     )
+    yield Check(
+        "parts",
+        "Does the task have the parts that `task_from` names, and enough to ask at first?",
+        _begins_later,
+        lazy("ponder_grpo.checks:examine_parts"),
+    )
 
 
 def _draws(patient: Patient) -> Hashable | None:
@@ -54,3 +60,7 @@ def _learns(patient: Patient) -> Hashable | None:
     if patient.entry.type != "grpo" or not patient.is_trained:
         return None
     return patient.entry.name
+
+
+def _begins_later(patient: Patient) -> Hashable | None:
+    return patient.entry.name if patient.entry.type == "grpo" and patient.entry.config.task_from else None

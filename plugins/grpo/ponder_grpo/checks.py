@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from ponder.doctor import Finding, NotYetError, Patient
+from ponder.doctor.rewards import tried_rubric
 from ponder.hf import encode_prompt, prefilled_text
 from ponder.interfaces import Policy
 from ponder.types import Completion, Example, Rollout
 from ponder_grpo.config import GrpoConfig
 from ponder_grpo.curriculum import length_limit, temperature_of
 from ponder_grpo.forward import policy_logprobs
+from ponder_grpo.problems import check_parts
 from ponder_grpo.reports import NOTABLE_GAP
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ TOKENS: Final = 24
 """Tokens of a completion that is compared."""
 LEARNT_TOKENS: Final = 64
 """Tokens of a completion that is scored."""
+MOST_EXAMPLES: Final = 100_000
+"""Examples that are looked through for the parts of a mixture."""
 
 
 def examine_sampler(patient: Patient) -> Iterator[Finding]:
@@ -54,7 +58,7 @@ def examine_spread(patient: Patient) -> Iterator[Finding]:
         for place, (example, group) in enumerate(zip(examples, groups, strict=True))
         for completion in group
     ]
-    totals = [score.total for score in patient.rubric().score(rollouts)]
+    totals = [score.total for score in tried_rubric(patient).score(rollouts)]
     size = config.group_size
     tied = [place for place in range(len(examples)) if len(set(totals[place * size : (place + 1) * size])) == 1]
     if len(tied) == len(examples):
@@ -65,6 +69,14 @@ def examine_spread(patient: Patient) -> Iterator[Finding]:
             f"in none of {len(examples)} groups of {size} do the scores differ, {mean}: the first steps would teach nothing",
             "give it easier or harder problems, a higher temperature, or rewards that tell more apart",
         )
+
+
+def examine_parts(patient: Patient) -> Iterator[Finding]:
+    """Look for the parts among all examples; where there are too many to read, that is left to the run."""
+    examples = patient.examples(MOST_EXAMPLES)
+    if len(examples) < MOST_EXAMPLES:
+        check_parts(examples, patient.entry.config)
+    yield from ()
 
 
 def _policy(patient: Patient) -> Policy:

@@ -8,6 +8,7 @@ from ponder.errors import InputError
 from ponder.interfaces import Task
 from ponder.randomness import permutation
 from ponder.scopes import TASK_KEY
+from ponder.suggestions import did_you_mean
 from ponder.types import Example
 from ponder_grpo.config import GrpoConfig
 
@@ -49,7 +50,7 @@ def check_parts(examples: Sequence[Example], config: GrpoConfig) -> None:
         if name not in have:
             raise InputError(
                 f"task_from names {name!r}, but no example of task {config.task!r} is from such a part of a mixture; "
-                f"parts: {', '.join(sorted(have)) or 'none'}"
+                f"{did_you_mean(name, have)}"
             )
     at_first = len(examples_at(examples, config.task_from, 0))
     if at_first < config.prompts_per_step:

@@ -209,7 +209,7 @@ def test_a_limit_behind_the_last_step_is_a_curriculum_not_reached(make_context, 
 @pytest.mark.parametrize(
     ("first_steps", "mixture", "match"),
     [
-        ({"poems": 2}, Mixture(), "task_from names 'poems'.*parts: chat, sums"),
+        ({"poems": 2}, Mixture(), "task_from names 'poems'.*known: chat, sums"),
         ({"sums": 2}, Mixture(8, 3), "leaves 3 examples of task 'letters' for the first steps, but a step takes 4"),
     ],
 )
@@ -221,5 +221,5 @@ def test_parts_that_are_not_there_or_leave_too_little_are_refused(make_context, 
 
 
 def test_task_from_without_a_mixture_is_refused(make_context, train):
-    with pytest.raises(InputError, match=r"no example of task 'letters' is from such a part.*parts: none"):
+    with pytest.raises(InputError, match=r"no example of task 'letters' is from such a part.*there are none"):
         train(make_context(NO_KL), task_from={"chat": 1})

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-
-from jinja2 import TemplateError
 
 from ponder import Policy
+from ponder.chat_templates import set_template_file
 from ponder.errors import InputError
-from ponder.hf import render_prompt
 from ponder_trl.sft_config import SftConfig
 
 
@@ -22,8 +19,7 @@ def choose_chat_template(policy: Policy, config: SftConfig) -> None:
     if config.chat_template is not None:
         policy.tokenizer.chat_template = _named(policy, config.chat_template, config.policy)
     if config.chat_template_file is not None:
-        policy.tokenizer.chat_template = _read(config.chat_template_file)
-        _try(policy, config.chat_template_file)
+        set_template_file(policy.tokenizer, config.chat_template_file)
 
 
 def _named(policy: Policy, name: str, owner: str) -> str:
@@ -34,17 +30,3 @@ def _named(policy: Policy, name: str, owner: str) -> str:
             f"policy {owner!r} has no chat template {name!r}: {have}; a template of your own goes into chat_template_file"
         )
     return offered[name]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"chat_template_file {path} cannot be read: {error}") from error
-
-
-def _try(policy: Policy, path: Path) -> None:
-    try:
-        render_prompt(policy.tokenizer, [{"role": "user", "content": "Hello"}])
-    except TemplateError as error:
-        raise InputError(f"chat_template_file {path} is not a chat template: {error}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ponder import passthrough, ref
+from ponder.chat_templates import check_template_file
 from ponder.workloads import Workload
 from ponder_trl.owned import OWNED_BY_THE_LOOP
 
@@ -95,6 +96,8 @@ class SftConfig:
             raise ValueError(f"betas must lie in [0, 1), not {list(self.betas)}")
         if self.chat_template is not None and self.chat_template_file is not None:
             raise ValueError("give either chat_template (by name) or chat_template_file, not both")
+        if self.chat_template_file is not None:
+            check_template_file(self.chat_template_file)
 
     def plan(self) -> str:
         """What a step is, in one sentence; how many there are depends on the task."""

@@ -121,11 +121,18 @@ def test_a_chat_template_that_the_policy_does_not_offer_is_refused_with_those_th
         choose_chat_template(SimpleNamespace(), config(chat_template="r2"))
 
 
-def test_a_file_that_is_no_chat_template_is_refused(tokenizer, tmp_path):
+def test_a_template_that_fails_on_a_question_is_refused_before_training(tokenizer, tmp_path):
+    path = tmp_path / "broken.jinja"
+    path.write_text("\n{{ raise_exception('no system message') }}")
+    with pytest.raises(InputError, match=r"broken.jinja, line 2: the template fails.*no system message"):
+        choose_chat_template(SimpleNamespace(tokenizer=tokenizer), config(chat_template_file=path))
+
+
+def test_a_file_that_is_no_jinja_is_refused_with_the_options(tmp_path):
     path = tmp_path / "broken.jinja"
     path.write_text("{% for message in messages %}")
-    with pytest.raises(InputError, match=r"broken.jinja is not a chat template"):
-        choose_chat_template(SimpleNamespace(tokenizer=tokenizer), config(chat_template_file=path))
+    with pytest.raises(InputError, match=r"chat_template_file .*broken.jinja, line 1: this is not a Jinja template"):
+        config(chat_template_file=path)
 
 
 @pytest.mark.parametrize(
