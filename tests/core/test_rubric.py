@@ -1,5 +1,5 @@
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -197,11 +197,14 @@ def test_submitted_batches_are_scored_in_the_background() -> None:
 def test_trivial_rewards_are_not_slowed_down() -> None:
     batch = rollouts(*["<think>4"] * 2000)
     with Rubric([NamedReward("form", 1.0, formatted)], limits=Limits(workers=2)) as rubric:
-        rubric.score(batch[:2])
-        started = time.process_time()
-        rubric.score(batch)
-        # Our own share alone: what the clock shows depends on what else the machine does.
-        assert 2000 / (time.process_time() - started) > 3000
+        # Our own share alone, and the best of five: what is measured depends on what else the machine does.
+        assert 2000 / min(processor_seconds(lambda: rubric.score(batch)) for _ in range(5)) > 3000
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
 
 
 def reads_numbers(example: Example, completion: Completion) -> float | None:
