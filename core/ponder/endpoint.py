@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import IO, Any, Final
 
 from ponder.errors import InputError, StageError
+from ponder.secrecy import without
 from ponder.types import Message
 
 _LARGEST_REPLY: Final = 1 << 22
@@ -25,6 +26,8 @@ _TEMPORARY: Final = frozenset({408, 409, 429, *range(500, 600)})
 _NOT_ALLOWED: Final = frozenset({401, 403})
 _CHARACTERS_A_TOKEN: Final = 4
 _SHOWN: Final = 80
+_SHOWN_OF_ERRORS: Final = 300
+_READ_OF_ERRORS: Final = 1 << 16
 
 
 class UnansweredError(Exception):
@@ -33,6 +36,14 @@ class UnansweredError(Exception):
 
 class SpentError(StageError):
     """The budget is used up."""
+
+    def __init__(self, limit: str, left: int = 0, needed: int = 1) -> None:
+        super().__init__(limit)
+        self.limit = limit
+        """The option that sets it."""
+        self.left = left
+        self.needed = needed
+        """What the next request may need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +89,41 @@ class Budget:
     """Requests so far, retries included."""
     used: int = 0
     """Tokens so far."""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _under_way: int = 0
+    """Requests whose tokens are set aside and not yet counted."""
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def take(self, tokens: int) -> None:
-        """Set a request and its likely tokens aside. Raises SpentError when there is not enough."""
-        with self._lock:
+    def take(self, tokens: int, stopped: threading.Event) -> None:
+        """Set a request and its likely tokens aside, once those under way have been counted if they do not fit beside them.
+
+        Raises:
+            UnansweredError: meanwhile no more is to be asked.
+            SpentError: there is not enough, and nothing under way that may leave some.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._under_way == 0 or self._has(tokens))
+            if stopped.is_set():
+                raise UnansweredError("not asked, because the program stops")
             if self.calls is not None and self.calls < 1:
                 raise SpentError("max_calls")
             if self.tokens is not None and self.tokens < tokens:
-                raise SpentError("max_tokens")
+                raise SpentError("max_tokens", self.tokens, tokens)
             self.calls = None if self.calls is None else self.calls - 1
             self.tokens = None if self.tokens is None else self.tokens - tokens
             self.requests += 1
+            self._under_way += 1
 
     def settle(self, taken: int, used: int) -> None:
         """Put back what was set aside and not used, or take what was used beyond."""
-        with self._lock:
+        with self._changed:
             self.tokens = None if self.tokens is None else self.tokens + taken - used
             self.used += used
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    def _has(self, tokens: int) -> bool:
+        """Whether a request fits, or cannot fit any more because calls, unlike tokens, are never put back."""
+        return self.tokens is None or self.tokens >= tokens or self.calls == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,17 +145,17 @@ class Endpoint:
     wants_text: bool = False
     """Whether an empty reply is a failure, which a second try may mend, unless it is empty because of its length limit."""
 
-    def ask(self, question: Question, budget: Budget) -> Reply:
-        """The reply to one question.
+    def ask(self, question: Question, budget: Budget, stopped: threading.Event | None = None) -> Reply:
+        """The reply to one question; no request is sent once `stopped` is set.
 
         Raises:
             UnansweredError: only failures that might pass, and no retries left.
             StageError: the endpoint refuses the request, or the budget is used up.
         """
-        problem = ""
+        problem, stopped = "", stopped or threading.Event()
         for attempt in range(self.retries + 1):
             likely = question.length // _CHARACTERS_A_TOKEN + self.reply_tokens
-            budget.take(likely)
+            budget.take(likely, stopped)
             used, asked = 0, 0.0
             try:
                 reply = self._once(question)
@@ -143,7 +171,7 @@ class Endpoint:
                 if error.code not in _TEMPORARY:
                     raise StageError(self._refusal(error.code, problem, question)) from None
             except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
-                problem = self._hidden(f"{type(error).__name__}: {error}")
+                problem = without(self.key, f"{type(error).__name__}: {error}")
             finally:
                 budget.settle(likely, used)
             if attempt < self.retries:
@@ -170,14 +198,12 @@ class Endpoint:
         return f"{self.whose}'s endpoint {self.url} refuses: {problem}{advice}"
 
     def _shown(self, error: urllib.error.HTTPError) -> str:
+        """The beginning of what an error says; cut only once the key is out, of which a piece would remain otherwise."""
         try:
-            return self._hidden(error.read(300).decode("utf-8", "replace"))
+            said = _beginning(error, time.monotonic() + self.timeout).decode("utf-8", "replace")
         except (OSError, http.client.HTTPException):
-            return str(error.reason)
-
-    def _hidden(self, text: str) -> str:
-        """The text without the key, should the endpoint repeat it."""
-        return text.replace(self.key, "***") if self.key else text
+            said = str(error.reason)
+        return without(self.key, said)[:_SHOWN_OF_ERRORS]
 
 
 def served_models(url: str, key: str, timeout: float = 10.0) -> list[str]:
@@ -225,6 +251,17 @@ def _read(response: Any, deadline: float) -> bytes:
             raise ValueError(f"a reply of more than {_LARGEST_REPLY} bytes")
         if time.monotonic() > deadline:
             raise TimeoutError("the reply took too long")
+    return content
+
+
+def _beginning(response: Any, deadline: float) -> bytes:
+    """What comes before the deadline, and no more than an error may need."""
+    content = b""
+    while len(content) < _READ_OF_ERRORS and time.monotonic() < deadline:
+        piece = response.read1(_READ_OF_ERRORS - len(content))
+        if not piece:
+            break
+        content += piece
     return content
 
 

@@ -39,7 +39,7 @@ class EndpointOptions:
     max_calls: int | None = None
     """Requests, retries included, that one run of the program may send; null for any number. Then the stage stops, and says so."""
     max_tokens: int | None = None
-    """The same for tokens of prompts and replies, as the endpoint counts them, or as guessed where it does not."""
+    """The same for tokens of prompts and replies, as the endpoint counts them, or as guessed where it does not. A request is sent only where its longest reply fits."""
 
     def __post_init__(self) -> None:
         check_url(self.url)

@@ -12,6 +12,12 @@ from typing import Any
 from ponder.errors import Interrupted
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+_entered: list[StopSignals] = []
+
+
+def stop_requested() -> bool:
+    """Whether a signal has asked this program to stop; for what may wait long within a step, in any thread."""
+    return any(signals.received for signals in _entered)
 
 
 class StopSignals:
@@ -48,11 +54,14 @@ class StopSignals:
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._handle) for number in STOPPING}
+            _entered.append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self in _entered:
+            _entered.remove(self)
         for number, handler in self._previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -10,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from ponder.asking import Answers, ask_all
-from ponder.endpoint import Budget, Endpoint, Question, Reply, UnansweredError, served_models
+from ponder.asking import Answers, ask_all, spent
+from ponder.endpoint import Budget, Endpoint, Question, Reply, SpentError, UnansweredError, served_models
 from ponder.endpoint_options import EndpointOptions
 from ponder.errors import InputError, StageError
 from ponder.kept_replies import KeptReplies, cache_directory
+from ponder.secrecy import without
+from ponder.signals import StopSignals
 from ponder.testing.endpoints import StubEndpoint, completion
 
 KEY = "sk-very-secret-0123456789"
@@ -35,9 +42,12 @@ def question(text: str, **fields: Any) -> Question:
     return Question(text, [{"role": "user", "content": text}], fields)
 
 
-def asked(server: StubEndpoint, folder: Path, *texts: str) -> Answers:
-    kept = KeptReplies(folder / "kept", {"url": server.url}, "the teacher")
-    return ask_all([question(text) for text in texts], endpoint(server), Budget(None, None), kept, 2)
+def asked(server: StubEndpoint, folder: Path, *texts: str, leaves_step: bool = True) -> Answers:
+    kept, questions = (
+        KeptReplies(folder / "kept", {"url": server.url}, "the teacher"),
+        [question(text) for text in texts],
+    )
+    return ask_all(questions, endpoint(server), Budget(None, None), kept, 2, leaves_step=leaves_step)
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
@@ -92,6 +102,56 @@ def test_a_refused_key_is_said_with_what_to_do(server: StubEndpoint, variable: s
         endpoint(server, key_variable=variable).ask(question("a"), Budget(None, None))
 
 
+@pytest.mark.parametrize("before", [0, 290], ids=["whole", "where it is cut"])
+def test_a_key_is_taken_out_of_an_error_before_that_is_cut(server: StubEndpoint, before: int) -> None:
+    key = "eyJhbGciOiJSUzI1NiJ9." + "SECRET" * 90
+    server.answer = lambda number, body: (401, b"x" * before + key.encode() * 2 + b" is wrong", {})
+    with pytest.raises(StageError) as refused:
+        endpoint(server, key=key).ask(question("a"), Budget(None, None))
+    assert key[:8] not in str(refused.value)
+    assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "written", ["a%2fb%22c%2b%2b", "a/b%22c%2B%2B", r"a/b\"c++", r"a\/b\"c++", "a/b&quot;c++", 'a/b"c++']
+)
+def test_a_key_is_taken_out_however_a_server_writes_it(written: str) -> None:
+    assert without('a/b"c++', f"key {written} is wrong") == "key *** is wrong"
+
+
+def test_the_beginning_of_a_key_at_the_end_of_a_text_is_taken_out() -> None:
+    assert without(KEY, f"bad key {KEY[:9]}") == "bad key ***"
+    assert without(KEY, "no keys") == "no keys"
+
+
+def test_a_request_that_does_not_fit_waits_until_those_under_way_are_counted(
+    server: StubEndpoint, tmp_path: Path
+) -> None:
+    def answer(number: int, body: Any) -> Any:
+        time.sleep(0.02)
+        return completion("Yes")
+
+    server.answer = answer
+    budget, kept = Budget(None, 2000), KeptReplies(tmp_path, {}, "the teacher")
+    questions = [question(str(number)) for number in range(10)]
+    answers = ask_all(questions, endpoint(server, reply_tokens=900), budget, kept, 8)
+    assert (len(answers.replies), budget.tokens) == (10, 1000)
+
+
+def test_a_budget_of_tokens_is_used_up_when_nothing_is_under_way_and_a_request_does_not_fit(
+    server: StubEndpoint, tmp_path: Path
+) -> None:
+    options = EndpointOptions(max_tokens=1250)
+    kept = KeptReplies(tmp_path, {}, "the teacher")
+    with pytest.raises(SpentError) as raised:
+        questions = [question(str(number)) for number in range(10)]
+        ask_all(questions, endpoint(server, reply_tokens=900), Budget(None, 1250), kept, 8)
+    assert len(server.asked) == 4
+    assert "max_tokens = 1250 is used up: 400 are spent, 850 left, and a request may need 900; raise it" in str(
+        spent(raised.value, "the teacher", options)
+    )
+
+
 def test_what_is_kept_is_not_asked_again(server: StubEndpoint, tmp_path: Path) -> None:
     asked(server, tmp_path, "a", "b")
     answers = asked(server, tmp_path, "b", "c")
@@ -111,6 +171,79 @@ def test_a_refusal_keeps_what_was_answered_before(server: StubEndpoint, tmp_path
         asked(server, tmp_path, *"abcdef")
     server.answer = lambda number, body: "Yes"
     assert asked(server, tmp_path, *"abcdef").kept == 2
+
+
+def signalled(server: StubEndpoint, folder: Path, answer: Any, signal_at: int, *, leaves_step: bool = True) -> Answers:
+    """What comes of two questions at once, of six, when a signal comes with a request within a step."""
+
+    def answer_and_signal(number: int, body: Any) -> Any:
+        if number == signal_at:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        return answer(number)
+
+    server.answer = answer_and_signal
+    with StopSignals() as signals, signals.deferred():
+        return asked(server, folder, *"abcdef", leaves_step=leaves_step)
+
+
+def test_a_signal_begins_no_request_and_keeps_the_replies_to_those_under_way(
+    server: StubEndpoint, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signalled(server, tmp_path, lambda number: time.sleep(0.5 if number > 2 else 0) or "Yes", signal_at=4)
+    assert len(server.asked) == 4
+    server.answer = lambda number, body: "Yes"
+    assert asked(server, tmp_path, *"abcdef").kept == 4
+
+
+def test_after_a_signal_nothing_is_tried_again(server: StubEndpoint, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signalled(server, tmp_path, lambda number: time.sleep(0.5) or (503, b"", {}), signal_at=2)
+    assert len(server.asked) == 2
+
+
+def test_a_signal_with_the_last_requests_lets_the_step_have_their_replies(server: StubEndpoint, tmp_path: Path) -> None:
+    assert len(signalled(server, tmp_path, lambda number: "Yes", signal_at=6).replies) == 6
+
+
+def test_a_signal_lets_questions_that_belong_to_a_training_step_all_be_asked(
+    server: StubEndpoint, tmp_path: Path
+) -> None:
+    assert len(signalled(server, tmp_path, lambda number: "Yes", signal_at=2, leaves_step=False).replies) == 6
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(("leaves_step", "signals"), [(True, 1), (False, 2)], ids=["a teacher", "a judge"])
+def test_a_program_whose_endpoint_hangs_ends_with_the_first_signal_or_in_a_training_step_with_the_second(
+    server: StubEndpoint, tmp_path: Path, name: str, leaves_step: bool, signals: int
+) -> None:
+    server.answer = lambda number, body: time.sleep(30) or "Yes"
+    server.handle_error = lambda request, client_address: None
+    program = f"""
+from pathlib import Path
+from ponder.asking import ask_all
+from ponder.endpoint import Budget, Endpoint, Question
+from ponder.kept_replies import KeptReplies
+from ponder.signals import StopSignals
+hanging = Endpoint(
+    whose="it", url={server.url!r}, key="", body={{}}, reply_tokens=1, timeout=60.0, retries=1, backoff=0.0
+)
+questions = [Question(key, [{{"role": "user", "content": key}}]) for key in "abcd"]
+kept = KeptReplies(Path({str(tmp_path)!r}), {{}}, "it")
+with StopSignals() as signals, signals.deferred():
+    ask_all(questions, hanging, Budget(None, None), kept, 2, leaves_step={leaves_step})
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE) as running:
+        while len(server.asked) < 2:
+            assert running.poll() is None
+            time.sleep(0.02)
+        for _ in range(signals):
+            running.send_signal(signal.Signals[name])
+            time.sleep(0.2)
+        _, errors = running.communicate(timeout=15)
+    assert b"KeyboardInterrupt" in errors
+    assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,10 @@ class OpenaiSampler:
         kept = KeptReplies(cache_directory(config.cache, "openai"), {"url": config.url, **self._body()}, _WHO)
         requests, used = budget.requests, budget.used
         try:
-            answers = ask_all(list(questions.values()), self._endpoint(), budget, kept, config.concurrency)
+            # Nothing is trained on these in the same step, so a step that a signal ends loses no more than is kept.
+            answers = ask_all(
+                list(questions.values()), self._endpoint(), budget, kept, config.concurrency, leaves_step=True
+            )
         except SpentError as error:
             raise spent(error, _WHO, config) from None
         new = len(answers.replies) - answers.kept
