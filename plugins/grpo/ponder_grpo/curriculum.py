@@ -24,7 +24,7 @@ class Curriculum:
     def __init__(self, config: GrpoConfig, context: StageContext) -> None:
         self._config = config
         self._context = context
-        examples = load_examples(context.task(config.task), config.task, config.prompts_per_step)
+        self.examples = examples = load_examples(context.task(config.task), config.task, config.prompts_per_step)
         check_parts(examples, config)
         self.rubrics = phases(config.reward_from.values(), config.steps, self._rubric)
         # The last has all the rewards.

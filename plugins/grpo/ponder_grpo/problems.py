@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from ponder.errors import InputError
-from ponder.interfaces import Task
+from ponder.hf import encode_prompt
+from ponder.interfaces import Policy, Task
 from ponder.randomness import permutation
 from ponder.scopes import TASK_KEY
 from ponder.suggestions import did_you_mean
 from ponder.types import Example
 from ponder_grpo.config import GrpoConfig
+
+MOST_ENCODED: Final = 100_000
+"""Below so many, the prompts of all examples are encoded before the first step, which takes less than a minute."""
 
 
 class Problems:
@@ -57,6 +62,21 @@ def check_parts(examples: Sequence[Example], config: GrpoConfig) -> None:
         raise InputError(
             f"task_from leaves {at_first} examples of task {config.task!r} for the first steps, but a step takes "
             f"{config.prompts_per_step} different ones: let a part begin at step 0, or lower prompts_per_step"
+        )
+
+
+def check_lengths(examples: Sequence[Example], policy: Policy, name: str) -> None:
+    """Raise InputError when prompts leave no room in the policy's context; a task of very many examples is not looked through."""
+    context = getattr(policy.model.config, "max_position_embeddings", None)
+    if not context or len(examples) >= MOST_ENCODED:
+        return
+    lengths = [len(encode_prompt(policy.tokenizer, example.prompt)) for example in examples]
+    long = [index for index, length in enumerate(lengths) if length >= context]
+    if long:
+        raise InputError(
+            f"task {name!r}: {len(long):,} of {len(examples):,} examples have a prompt that fills the model's context of "
+            f"{context:,} tokens, so nothing can follow it; the first is example {long[0]}, with {lengths[long[0]]:,} tokens: "
+            "shorten or leave out such examples, or use a policy with a longer context"
         )
 
 

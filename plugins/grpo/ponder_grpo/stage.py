@@ -21,6 +21,7 @@ from ponder_grpo.curriculum import Curriculum, length_limit
 from ponder_grpo.deviations import DEVIATIONS_FILE, report_deviations
 from ponder_grpo.engine import Counters, Engine
 from ponder_grpo.experts import announcement, experts_of
+from ponder_grpo.problems import check_lengths
 from ponder_grpo.reference import make_reference
 from ponder_grpo.replay import keep_update
 from ponder_grpo.reports import Reporter
@@ -80,6 +81,7 @@ class Training:
         self.budget = make_budget(config, context)
         self.curriculum = Curriculum(config, context)
         self.policy = context.policy(config.policy)
+        check_lengths(self.curriculum.examples, self.policy, config.task)
         self.experts = experts_of(self.policy, config)
         if self.experts is not None:
             context.say(announcement(config))

@@ -380,6 +380,16 @@ def test_a_task_that_cannot_be_learnt_from_is_refused_before_the_model_is_loaded
 
 
 @QWEN
+def test_prompts_that_fill_the_context_are_counted_before_the_first_step(make_context):
+    examples = [Example("a"), Example("b" * 127), *[Example("c" * 128)] * 3]
+    match = r"'letters': 3 of 5 examples .* context of 128 tokens.* the first is example 2, with 128 tokens"
+    context = make_context(NO_KL, task_object=Examples(*examples))
+    context.sampler_object.sample = None
+    with pytest.raises(InputError, match=match):
+        run(context)
+
+
+@QWEN
 def test_a_greedy_sampler_is_refused(make_context):
     context = make_context(NO_KL)
     context.sampler_object.temperature = 0.0

@@ -46,7 +46,8 @@ class DatasetConfig:
     revision: str = ""
     """The commit of the hub's data set; without one, whatever is the newest."""
     split: str = "train"
-    """The split, where there are several."""
+    """The split, where there are several. Parquet files of a directory belong to the one that their name or folder says
+    (`train-00000-of-00001.parquet`, `test/a.parquet`; dev and valid are `validation`), all others to `train`."""
     prompt: str = "prompt"
     """Column of the prompt: text, or a list of chat messages."""
     answer: str = "answer"

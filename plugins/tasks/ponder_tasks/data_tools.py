@@ -74,10 +74,11 @@ class DecontaminatedConfig:
     against: list[str] = refs("task")
     """The tasks that are measured with."""
     ngram: int = 10
-    """How many words, numbers, signs or Chinese characters in a row must be the same. A problem shorter than that counts where a
-    prompt holds it whole, and not as the part of a longer sum."""
+    """How many words, numbers, signs, symbols or Chinese characters in a row must be the same; more where they repeat each other, as
+    in a grid. A problem shorter than that counts where a prompt holds it whole, and not as the part of a longer sum."""
     ignore_common: bool = True
-    """Leave out the wording that problems of one task have in common: four words in a row that stand in a tenth of them."""
+    """Leave out the wording that problems of one task have in common: four words in a row that stand in a tenth of them, and n-grams
+    with numbers that stand in as many (in three tenths where they are mostly numbers) or in half of the examples."""
 
     def __post_init__(self) -> None:
         if self.ngram < 1:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ponder import Example
 from ponder.errors import InputError
 from ponder_tasks import DatasetConfig
 from ponder_tasks.jsonl import answer_of, converted, prompt_of
+from ponder_tasks.parquet import files_by_split
 
 if TYPE_CHECKING:
     import datasets
+
+_Split = TypeVar("_Split")
 
 
 class Dataset:
@@ -43,7 +46,7 @@ class Dataset:
         import datasets
 
         try:
-            found: Any = self._from_hub() if self._config.hub else _from_disk(Path(self._config.path or ""))
+            found: Any = self._from_hub() if self._config.hub else self._from_disk(Path(self._config.path or ""))
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"{self._source} cannot be read: {error}") from error
         if isinstance(found, datasets.DatasetDict):
@@ -59,7 +62,20 @@ class Dataset:
             config.hub, config.subset or None, split=config.split, revision=config.revision or None
         )
 
-    def _split_of(self, splits: Mapping[str, datasets.Dataset]) -> datasets.Dataset:
+    def _from_disk(self, path: Path) -> Any:
+        """What `save_to_disk` wrote, a Parquet file, or the split's Parquet files in the order of their names."""
+        import datasets
+
+        if path.is_dir():
+            splits = files_by_split(path)
+            if not splits:
+                return datasets.load_from_disk(str(path))
+            return datasets.concatenate_datasets([_from_parquet(file) for file in self._split_of(splits)])
+        if path.suffix != ".parquet":
+            raise ValueError("name a Parquet file, a directory of them, or a directory that `save_to_disk` wrote")
+        return _from_parquet(path)
+
+    def _split_of(self, splits: Mapping[str, _Split]) -> _Split:
         if self._config.split not in splits:
             raise InputError(f"{self._source} has no split {self._config.split!r}; have: {', '.join(splits) or 'none'}")
         return splits[self._config.split]
@@ -80,18 +96,6 @@ class Dataset:
         return Example(
             prompt_of(row[config.prompt], config.prompt, as_chat=config.as_chat), answer, {**others, **renamed}
         )
-
-
-def _from_disk(path: Path) -> Any:
-    """What `save_to_disk` wrote, or Parquet files in the order of their names."""
-    import datasets
-
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    if path.is_dir() and not files:
-        return datasets.load_from_disk(str(path))
-    if any(file.suffix != ".parquet" for file in files):
-        raise ValueError("name a Parquet file, a directory of them, or a directory that `save_to_disk` wrote")
-    return datasets.concatenate_datasets([_from_parquet(file) for file in files])
 
 
 def _from_parquet(file: Path) -> Any:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from ponder import Example, Task
 from ponder.errors import InputError
 from ponder_tasks.data_tools import DecontaminatedConfig
 from ponder_tasks.tokens import column_text, tokens
-from ponder_tasks.watched import Row, Watched
+from ponder_tasks.watched import Watched
+from ponder_tasks.wording import Row
+
+SAMPLE: Final = 1000
+"""Examples, at least where there are so many, in which wording that most of them have is looked for."""
 
 _logger = logging.getLogger("ponder")
 
@@ -29,21 +34,21 @@ class Decontaminated:
         Raises:
             InputError: none is left, or an evaluation has no problems.
         """
-        watched = self._watched()
         examples = list(self._task(self._config.task).examples())
+        watched = self._watched(_sample(examples))
         shared = [_shared(watched, example) for example in examples]
         self.removed = Counter(" ".join(row) for row in shared if row)
         self._tell(len(examples))
         return (example for example, row in zip(examples, shared, strict=True) if row is None)
 
-    def _watched(self) -> Watched:
+    def _watched(self, familiar: Sequence[Row]) -> Watched:
         config = self._config
         watched = Watched(config.ngram)
         for name in config.against:
             problems = [tuple(tokens(_question(example))) for example in self._task(name).examples()]
             if not problems:
                 raise InputError(f"task {name!r} in `against` has no problems to compare with; take it out, or mend it")
-            watched.add_task(problems, ignore_common=config.ignore_common)
+            watched.add_task(problems, familiar, ignore_common=config.ignore_common)
         return watched
 
     def _tell(self, total: int) -> None:
@@ -63,6 +68,12 @@ class Decontaminated:
         return (
             "If these words are in every question, set ignore_common; else give other examples, such as another split"
         )
+
+
+def _sample(examples: Sequence[Example]) -> list[Row]:
+    """What some examples evenly spread over all of them ask, by which wording is known."""
+    step = max(1, len(examples) // SAMPLE)
+    return [tuple(tokens(_question(example))) for example in examples[::step]]
 
 
 def _shared(watched: Watched, example: Example) -> Row | None:

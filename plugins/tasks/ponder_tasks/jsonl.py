@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,6 +96,9 @@ def answer_of(value: Any, mark: str) -> str | None:
         return value
     if isinstance(value, bool | int | float):
         return json.dumps(value)
+    if isinstance(value, Decimal):
+        # Not str(): it would write 1000 as 1E+3.
+        return format(value, "f")
     raise ValueError(f"the answer must be text or a number, not {_kind(value)}")
 
 

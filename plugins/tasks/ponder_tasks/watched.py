@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from ponder_tasks.tokens import SIGNS, is_number, ngrams
+from ponder_tasks.wording import Common, Row, common_wording, telling_rows, trimmed, without_wording
 
-Row: TypeAlias = tuple[str, ...]
-"""Tokens that follow each other."""
-
-WORDING: Final = 4
-"""Tokens of the n-grams by which the wording that problems have in common is known,"""
-WORDING_SHARE: Final = 0.1
-"""if more than this share of a task's problems have them,"""
-WORDING_PROBLEMS: Final = 5
-"""and at least so many. Several wordings may take turns, so it is not most."""
-SHORTEST_PIECE: Final = 3
+SHORTEST_SUM: Final = 3
+SHORTEST_PIECE: Final = 5
 """Tokens that a problem without its wording must have to be looked for without it: less is in many texts."""
 
 
@@ -32,18 +23,18 @@ class Watched:
         self._lengths: dict[int, dict[Row, set[int]]] = {}
         """By the length of their beginnings, by their beginnings: the lengths of the rows that begin so."""
 
-    def add_task(self, problems: Iterable[Row], *, ignore_common: bool) -> None:
-        """Watch for the problems of a task; with `ignore_common` not for what they have in common."""
+    def add_task(self, problems: Iterable[Row], familiar: Iterable[Row] = (), *, ignore_common: bool) -> None:
+        """Watch for the problems of a task; with `ignore_common` not for what they, or the `familiar` texts, have in common."""
         different = list(dict.fromkeys(problems))
-        common = _wording(different) if ignore_common else frozenset()
+        common = common_wording(different, familiar, self._ngram) if ignore_common else Common()
         for problem in different:
-            pieces = _pieces(problem, common)
-            long = [piece for piece in pieces if len(piece) >= self._ngram]
-            for row in (row for piece in long for row in ngrams(piece, self._ngram)):
+            pieces = without_wording(problem, common)
+            rows = {row for piece in pieces for row in telling_rows(piece, self._ngram)}
+            for row in rows:
                 self._add(row, is_whole=False)
-            if not long:
-                is_enough = len(pieces) == 1 and len(pieces[0]) >= SHORTEST_PIECE
-                self._add(pieces[0] if is_enough else _trimmed(problem), is_whole=True)
+            if not rows:
+                is_enough = len(pieces) == 1 and _is_enough(pieces[0], problem)
+                self._add(pieces[0] if is_enough else trimmed(problem), is_whole=True)
 
     def found(self, said: Row, *, whole: bool) -> Row | None:
         """The first watched row in a text; with `whole` short problems are looked for too, else n-grams alone."""
@@ -67,28 +58,17 @@ class Watched:
         return (row for row in rows if row in self._rows)
 
 
-def _wording(problems: Sequence[Row]) -> frozenset[Row]:
-    """The n-grams of words, numbers not among them, that many problems have."""
-    counts = Counter(row for problem in problems for row in set(ngrams(problem, WORDING)))
-    least = max(WORDING_PROBLEMS, WORDING_SHARE * len(problems))
-    return frozenset(row for row, count in counts.items() if count >= least and not any(map(is_number, row)))
+def _is_enough(piece: Row, problem: Row) -> bool:
+    """Whether a piece says what the problem is, and is found in it."""
+    shortest = SHORTEST_SUM if SIGNS.intersection(piece) else SHORTEST_PIECE
+    start = _place(piece, problem)
+    return len(piece) >= shortest and _stands_alone(problem, start, start + len(piece))
 
 
-def _pieces(problem: Row, common: frozenset[Row]) -> list[Row]:
-    """What is left of a problem when the common wording is cut out."""
-    is_common = [False] * len(problem)
-    for start, row in enumerate(ngrams(problem, WORDING)):
-        if row in common:
-            is_common[start : start + WORDING] = [True] * WORDING
-    marked = groupby(zip(is_common, problem, strict=True), key=lambda pair: pair[0])
-    pieces = [_trimmed(tuple(token for _, token in group)) for common_, group in marked if not common_]
-    return [piece for piece in pieces if piece]
-
-
-def _trimmed(row: Row) -> Row:
-    """Without the equals signs at its ends, which ask for the value and belong to no sum."""
-    places = [place for place, token in enumerate(row) if token != "="]
-    return row[places[0] : places[-1] + 1] if places else ()
+def _place(piece: Row, problem: Row) -> int:
+    # As text: comparing windows takes quadratic time.
+    inside, whole = (f" {' '.join(row)} " for row in (piece, problem))
+    return whole[: whole.index(inside)].count(" ")
 
 
 def _stands_alone(said: Row, start: int, end: int) -> bool:

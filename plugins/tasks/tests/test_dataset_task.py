@@ -1,5 +1,7 @@
 """Hugging Face data sets and Parquet files, good and bad."""
 
+from decimal import Decimal
+
 import datasets
 import pyarrow
 import pyarrow.parquet
@@ -39,6 +41,51 @@ def test_the_files_of_a_directory_are_read_in_the_order_of_their_names(tmp_path)
     parquet(tmp_path / "b.parquet", {"question": ["later"], "gold": [1]})
     parquet(tmp_path / "a.parquet", {"question": ["earlier"], "gold": [1]})
     assert [example.prompt for example in read(tmp_path)] == ["earlier", "later"]
+
+
+@pytest.fixture
+def by_name(tmp_path):
+    names = ["train-00000-of-00001", "test-00000-of-00001", "dev", "my_eval_2", "other", "test/one", "valid/train.b"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        parquet(tmp_path / f"{name}.parquet", {"question": [name], "gold": [1]})
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("split", "files"),
+    [
+        ("train", ["other", "train-00000-of-00001"]),
+        ("test", ["my_eval_2", "test/one", "test-00000-of-00001"]),
+        ("validation", ["dev", "valid/train.b"]),
+    ],
+)
+def test_the_files_of_a_directory_belong_to_the_split_that_their_name_or_folder_says(by_name, split, files):
+    assert [example.prompt for example in read(by_name, split=split)] == files
+
+
+def test_a_split_that_no_file_of_a_directory_belongs_to_is_refused_with_those_there_are(by_name):
+    with pytest.raises(InputError, match="no split 'nonsense'; have: validation, test, train"):
+        read(by_name, split="nonsense")
+
+
+def test_files_of_the_hub_s_folder_data_name_any_split(tmp_path):
+    (tmp_path / "data").mkdir()
+    for name in ("train_sft-00000-of-00001", "test_sft-00000-of-00001"):
+        parquet(tmp_path / "data" / f"{name}.parquet", {"question": [name], "gold": [1]})
+    assert [row.prompt for row in read(tmp_path, split="test_sft")] == ["test_sft-00000-of-00001"]
+
+
+def test_a_folder_that_names_no_split_may_be_another_data_set_and_is_not_read(tmp_path):
+    (tmp_path / "socratic").mkdir()
+    parquet(tmp_path / "socratic" / "train.parquet", {"question": ["other"], "gold": [1]})
+    parquet(tmp_path / "train.parquet", {"question": ["mine"], "gold": [1]})
+    assert [row.prompt for row in read(tmp_path)] == ["mine"]
+
+
+def test_decimal_answers_are_text(tmp_path):
+    rows = {"question": ["a", "b"], "gold": [Decimal("1.50"), Decimal("1E+3")]}
+    assert [row.answer for row in read(parquet(tmp_path / "rows.parquet", rows))] == ["1.50", "1000.00"]
 
 
 def test_a_saved_data_set_is_read_by_its_split(saved):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import time
 
 import pyarrow
@@ -17,6 +18,7 @@ from ponder.recipe import load_recipe
 from ponder_tasks import DecontaminatedConfig, ReasoningGymConfig
 from ponder_tasks.decontamination import Decontaminated
 from ponder_tasks.gym import ReasoningGym
+from ponder_tasks.tokens import tokens
 
 LONG = "If a train leaves the station at noon and another one follows it half an hour later, when do they meet?"
 OTHER = "How many sheep graze on a hill when twelve of them are white and the rest of them are black and hungry?"
@@ -175,6 +177,68 @@ def test_common_wording_may_count_and_then_removes_everything_which_is_an_error_
     assert len(kept(train, exam, ngram=7)) == 30
 
 
+EXAMPLE = (
+    "Here is how: 1 69 13 1 7 11 43 59 61 12 3 40 gives 1 1 3 7 11 12 13 40 43 59 61 69. Now sort these numbers: {}"
+)
+
+
+def numbers(first):
+    return " ".join(str((first * 37 + place * place * 11 + place) % 97) for place in range(12))
+
+
+def test_a_worked_example_that_problems_have_in_common_is_no_contamination_and_a_copy_is_in_any_wording():
+    exam = [EXAMPLE.format(numbers(first)) for first in range(8)]
+    train = [EXAMPLE.format(numbers(20)), exam[2], f"Bring this into order, please: {numbers(5)}"]
+    assert kept(train, exam) == train[:1]
+
+
+def test_a_problem_whose_own_numbers_begin_with_a_sign_is_found_in_itself():
+    exam = [f"Please sort these numbers: -{n}, {n * 7}, {n + 2}" for n in range(8)]
+    assert kept([*exam, "free"], exam) == ["free"]
+
+
+def test_a_few_words_and_numbers_that_are_left_of_a_problem_are_no_contamination():
+    exam = [f"Now you have {n} a {n + 1} blocks, combine them until no rule applies" for n in range(8)]
+    assert kept(["There are 3 a 4 b", exam[3]], exam) == ["There are 3 a 4 b"]
+
+
+def test_what_most_training_examples_say_is_no_contamination_by_a_small_evaluation():
+    train = [EXAMPLE.format(numbers(first)) for first in range(20, 40)]
+    exam = [EXAMPLE.format(numbers(1)), EXAMPLE.format(numbers(2))]
+    assert kept([*train, exam[0], f"Sort {numbers(2)}"], exam) == train
+
+
+def test_a_problem_copied_into_many_training_examples_is_found_in_all_of_them():
+    copies = [f"Reader {number} asks: {LONG}" for number in range(30)]
+    assert kept([*copies, *(f"free {number}" for number in range(40))], [LONG, OTHER])[0] == "free 0"
+
+
+def grid(seed, of):
+    rows = [random.Random(f"{seed} {row}").choices(of, k=8) for row in range(8)]
+    return "\n".join(" ".join(row) for row in rows)
+
+
+@pytest.mark.parametrize("of", ["01", "🟦🟥⬛", "#@_~", "000000001"])
+def test_another_grid_of_the_same_symbols_is_no_contamination_and_a_copy_is_in_any_wording(of):
+    exam = [f"Which cell of this grid is the odd one out?\n{grid(seed, of)}" for seed in range(8)]
+    train = [f"Which cell of this grid is the odd one out?\n{grid(40, of)}", exam[3], f"Look!\n{grid(5, of)}"]
+    assert kept(train, exam) == train[:1]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("किसान ने बारह", ["किसान", "ने", "बारह"]),
+        ("naïve cafe\u0301", ["naïve", "cafe\u0301"]),
+        ("ลูกแม่", ["ลู", "ก", "แ", "ม่"]),
+        ("🟦🟦❤\ufe0f", ["🟦🟦", "❤"]),
+        ("█ ░ # @ _ a_b", ["█", "░", "#", "@", "_", "a", "b"]),
+    ],
+)
+def test_words_keep_their_marks_and_symbols_count(text, words):
+    assert tokens(text) == words
+
+
 def test_training_on_the_evaluation_itself_leaves_nothing():
     with pytest.raises(InputError, match=r"all 2 of 2 examples .* such as another split"):
         kept([LONG, OTHER], [LONG, OTHER])
@@ -233,8 +297,6 @@ def test_hostile_text_takes_linear_time(piece):
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5), st.booleans())
 def test_any_problem_with_words_is_found_in_itself(problems, ignore_common):
-    from ponder_tasks.tokens import tokens
-
     spoken = [problem for problem in problems if set(tokens(problem)) - {"="}]
     if spoken:
         assert kept([*spoken, "zzz yyy xxx"], spoken, ignore_common=ignore_common) == ["zzz yyy xxx"]
