@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ponder.durable import sha256, to_json
@@ -37,8 +39,10 @@ def identify_stages(recipe: Recipe, registry: Registry) -> dict[str, StageIdenti
     and of the distributions that take part, and the same of everything it refers to.
     """
     identities: dict[str, StageIdentity] = {}
+    # Many stages refer to the same pretrained model, which takes a while to read.
+    digest = functools.cache(sha256)
     for entry in recipe.stages.values():
-        record = _Recorder(recipe, registry, identities).record(entry)
+        record = _Recorder(recipe, registry, identities, digest).record(entry)
         ingredients = json.loads(to_json({"ponder": core_version(), "seed": recipe.seed, **record}))
         identities[entry.name] = StageIdentity(_hash(ingredients), ingredients)
     return identities
@@ -71,6 +75,7 @@ class _Recorder:
     recipe: Recipe
     registry: Registry
     stages: Mapping[str, StageIdentity]
+    digest: Callable[[Path], str]
 
     def record(self, entry: Entry) -> dict[str, object]:
         referred: dict[str, dict[str, object]] = {}
@@ -81,7 +86,7 @@ class _Recorder:
             "type": entry.type,
             "version": self.registry.distribution_of(entry.kind, entry.type),
             "options": entry.options,
-            "files": [sha256(path) for path in entry.files],
+            "files": [self.digest(path) for path in entry.files],
             **referred,
         }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,8 @@ from typing import Any, Final
 
 import torch
 from peft import LoraConfig, LoraModel, PeftConfig
-from peft.tuners.tuners_utils import cast_adapter_dtype
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer, cast_adapter_dtype
+from peft.utils import TrainableTokensWrapper, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -34,6 +35,8 @@ _NAME: Final = "default"
 _PREFIX: Final = "base_model.model."
 """What peft puts before the names of weights in a file."""
 
+_logger = logging.getLogger("ponder")
+
 
 class Adapters:
     """The adapters in a model, its other weights frozen: new ones, which leave its outputs as they were, or saved ones."""
@@ -46,9 +49,13 @@ class Adapters:
         Raises InputError when they fit nothing.
         """
         _check_targets(model, options)
+        is_tied = _is_tied(model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self._tuner = _tuner(model, options)
+        if is_tied:
+            _check_ends(model)
+        _mend_token_rows(model)
         # Over weights in BF16 they would be so, too, and small updates of theirs would be lost.
         cast_adapter_dtype(model, _NAME)
         self._model = model
@@ -73,6 +80,11 @@ class Adapters:
         """Write them alone, in peft's format; `base` is the directory or name of the model that they belong to."""
         directory.mkdir(parents=True, exist_ok=True)
         write_adapters(self._model, self._tuner.peft_config[_NAME], directory, base)
+        if self._tuner.peft_config[_NAME].use_dora:
+            _logger.warning(
+                "adapters of DoRA were saved alone: peft loads them as they are, but plain transformers drops their magnitudes; "
+                "`ponder export` merges them for it"
+            )
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
@@ -178,6 +190,32 @@ def _check_targets(model: PreTrainedModel, options: Mapping[str, Any]) -> None:
                 raise InputError(
                     f"lora.{option}: nothing in the model is called {target!r}; there are {', '.join(there)}"
                 )
+
+
+def _is_tied(model: PreTrainedModel) -> bool:
+    """Whether input and output are one weight; told before peft puts modules of its own around them."""
+    head: Any = model.get_output_embeddings()
+    return head is not None and head.weight is model.get_input_embeddings().weight
+
+
+def _check_ends(model: PreTrainedModel) -> None:
+    """Raise InputError for adapters on the output, or on the embeddings, of a model in which both are one weight."""
+    names = {id(module): name for name, module in model.named_modules()}
+    for end in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if isinstance(end, BaseTunerLayer):
+            name = names[id(end)]
+            raise InputError(
+                f"lora: adapters on {name} would be merged into the input embeddings and the output, which are one weight in this "
+                f"model (tie_word_embeddings), and training sees one of both: take {name} out of the targets, or train a whole "
+                f"copy of it with modules_to_save: [{name.rpartition('.')[2]}]"
+            )
+
+
+def _mend_token_rows(model: PreTrainedModel) -> None:
+    """Give an output whose rows of some tokens are trained the `bias` that trainers read off it: none, as most have."""
+    head = model.get_output_embeddings()
+    if isinstance(head, TrainableTokensWrapper) and head.original_module.bias is None:
+        head.bias = None
 
 
 def _without_place(name: str) -> str:

@@ -17,6 +17,10 @@ BYTES: Final[dict[Bits, float]] = {4: 0.5 + 1 / 64 + 4 / (64 * 256), 8: 1.0}
 """What a weight takes: in 4 bits with a scale in 8 bits for each 64 weights, and one in 32 for each 256 scales."""
 _MARKS: Final = ("is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized", "hf_quantizer", "quantization_method")
 _WEIGHTS: Final = ("Params4bit", "Int8Params")
+_ADDED: Final = ("lora_", ".modules_to_save.", ".trainable_tokens_")
+"""What peft's names of weights that adapters bring have in them: low-rank pairs, whole copies of modules, rows of tokens."""
+_AROUND: Final = (".original_module.", ".token_adapter.", ".base_layer.")
+"""What peft puts into the names of the weights that it stands around."""
 
 
 def quantisation(bits: Bits, compute: torch.dtype) -> BitsAndBytesConfig:
@@ -73,10 +77,11 @@ def dequantised(model: PreTrainedModel) -> PreTrainedModel:
 def _whole(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Each weight by the name that it has without adapters."""
     for name, parameter in model.named_parameters():
-        if "lora_" in name:
+        if any(mark in name for mark in _ADDED):
             continue
-        module = model.get_submodule(name.rpartition(".")[0])
-        plain = name.replace(".base_layer.", ".")
+        module, plain = model.get_submodule(name.rpartition(".")[0]), name
+        for wrapping in _AROUND:
+            plain = plain.replace(wrapping, ".")
         yield plain, _dequantised_weight(module, parameter) if name.endswith(".weight") else parameter.data
 
 

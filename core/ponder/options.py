@@ -45,6 +45,7 @@ def check_options(
 
     A config type may have a class variable `presets`, from names to options. What the preset that the option `preset` names
     says is then taken for each option that the entry leaves out; mappings are merged as in recipes that extend others.
+    It may have a property `read_from`: places that texts among the options name, which are input files where they exist.
     """
     node = _over_preset(config_type, node)
     reader = _Reader(problems, resolve)
@@ -56,7 +57,8 @@ def check_options(
     except TypeError as error:
         problems.add(node.place, path, str(error))
         return None
-    return CheckedOptions(config, plain, tuple(dict.fromkeys(reader.files)))
+    named = [place.absolute() for place in getattr(config, "read_from", ()) if exists(place)]
+    return CheckedOptions(config, plain, tuple(dict.fromkeys([*reader.files, *named])))
 
 
 def _over_preset(config_type: type, node: Node) -> Node:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from ponder import lazy, passthrough, ref
 from ponder.chat_templates import check_template_file
-from ponder.lora_options import LORA_OWNED
+from ponder.lora_options import LORA_OWNED, check_lora
 
 if TYPE_CHECKING:
     from ponder.footprints import Footprint
@@ -100,6 +102,17 @@ class CausalLMConfig:
         return self.preset is not None or self.init == "random"
 
     @property
+    def read_from(self) -> tuple[Path, ...]:
+        """Where it is read if that is on this machine: `path`, and the model below adapters that are there alone."""
+        if self.path is None:
+            return ()
+        places = [Path(self.path)]
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            stored = json.loads((places[0] / "adapter_config.json").read_text(encoding="utf-8"))
+            places.append(Path(stored["base_model_name_or_path"]))
+        return tuple(places)
+
+    @property
     def bits(self) -> Literal[4, 8] | None:
         """What a quantised weight takes; None where none are."""
         return 4 if self.load_in_4bit else 8 if self.load_in_8bit else None
@@ -123,6 +136,7 @@ class CausalLMConfig:
             raise ValueError(
                 f"load_in_{self.bits}bit holds weights that cannot be trained: add lora, such as lora: {{r: 16}}"
             )
+        check_lora(self.lora, self.bits)
         if self.save_adapters is not None and not self.lora:
             raise ValueError("save_adapters says how adapters are saved: it goes with lora")
         if self.tags == "tokens" and self.lora and self.saves_alone:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import struct
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from huggingface_hub import constants
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -25,8 +27,14 @@ from ponder.errors import InputError
 from ponder.hf import quiet_files
 from ponder.hf_gguf_rope import scale_as_stored
 from ponder_causal_lm.config import INSTALL_SMOLLM2, SMOLLM2, CausalLMConfig
+from ponder_causal_lm.gguf_tokenizer import cut_as_stored
+from ponder_causal_lm.wholeness import check_adapters, check_template, check_tensors, damage_at, first_line
 
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")
+_REFUSALS: Final = (OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError)
+"""What transformers raises for a model that it cannot load."""
+_DAMAGES: Final = (SafetensorError, EOFError, struct.error, ArithmeticError, MemoryError)
+"""What the readers of its files raise: damaged lengths and sizes send them anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ def origin_of(source: str) -> Origin:
         return Origin(source, source, None)
     from ponder.hf_lora import stored_adapters
 
+    check_adapters(*(Path(source) / name for name in ADAPTERS))
     stored = stored_adapters(Path(source)) or {}
     base = str(stored.get("base_model_name_or_path") or "")
     if not base or (Path(base).is_absolute() and not Path(base).exists()):
@@ -72,6 +81,11 @@ def load_config(source: str) -> PreTrainedConfig:
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     """Padding goes to the left, as generation wants it."""
     tokenizer: PreTrainedTokenizerBase = _from(AutoTokenizer, source, padding_side="left")
+    packed = _gguf(source)
+    if packed is not None:
+        cut_as_stored(tokenizer, packed)
+    elif Path(source).is_dir():
+        check_template(tokenizer, Path(source))
     return tokenizer
 
 
@@ -93,17 +107,28 @@ def load_model(source: str, config: CausalLMConfig) -> PreTrainedModel:
             compute, source = model.dtype, scratch
             model.save_pretrained(scratch)
         quantised = quantisation(config.bits, compute)
-        return prepared(_from(AutoModelForCausalLM, source, **options, quantization_config=quantised))
+        return prepared(_whole(source, **options, quantization_config=quantised))
 
 
 def _plain(source: str, options: Mapping[str, Any]) -> PreTrainedModel:
     packed = _gguf(source)
     unpacked = {} if packed is None else {"quantization_config": GgufConfig(dequantize=True)}
     with quiet_files():
-        model: PreTrainedModel = _from(AutoModelForCausalLM, source, **options, **unpacked)
+        model = _whole(source, **options, **unpacked)
     if packed is not None:
         scale_as_stored(model, packed)
     vars(model.config).pop("_model_name_or_path", None)
+    return model
+
+
+def _whole(source: str, **options: object) -> PreTrainedModel:
+    """The model, whose tensors are all in the checkpoint: transformers draws those that are not at random."""
+    model: PreTrainedModel
+    # What differs in size is looked at here, since transformers names it in a report of its own alone.
+    model, found = _from(
+        AutoModelForCausalLM, source, **options, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    check_tensors(found, source)
     return model
 
 
@@ -142,8 +167,8 @@ def _from(kind: Any, source: str, **options: object) -> Any:
         place = source
     try:
         return _found(kind, place, options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, TypeError, NotImplementedError) as error:
-        reason = str(error).strip().partition("\n")[0]
+    except (*_REFUSALS, *_DAMAGES) as error:
+        reason = damage_at(gguf or Path(place)) or first_line(error)
         raise InputError(f"cannot load a causal language model from {source}: {reason}") from None
 
 

@@ -175,8 +175,7 @@ def test_quantised_weights_are_the_same_after_saving_and_loading(pretrained, tmp
 
 
 @TWO
-@BITS
-@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize(("bits", "kind"), [(4, "lora"), (4, "dora"), (8, "lora")])
 def test_merged_over_quantised_weights_is_what_they_compute_with(pretrained, tmp_path, name, bits, kind):
     made = trained(policy(pretrained(name), lora=KINDS[kind], save_adapters="merged", **{f"load_in_{bits}bit": True}))
     made.save(tmp_path)

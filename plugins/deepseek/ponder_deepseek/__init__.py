@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ponder import Component, Policy, hookimpl, lazy, passthrough, ref
-from ponder.lora_options import LORA_OWNED
+from ponder.lora_options import LORA_OWNED, check_lora
 from ponder_deepseek.sizes import PRESETS, SizeOptions, Sizes
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class DeepseekConfig(SizeOptions):
                 raise ValueError(f"{name} must be 0 (off) or a positive number, not {getattr(self, name)}")
         if not 0 <= self.mtp_switch <= 1:
             raise ValueError(f"mtp_switch is a share of the run between 0 and 1, not {self.mtp_switch}")
+        check_lora(self.lora)
         sizes = self.sizes()
         is_plain = self.preset == "mini" and self.corpus is None and sizes == PRESETS[self.preset]
         if self.path is not None and not is_plain:

@@ -51,6 +51,19 @@ def check_tokenizer(tokenizer: Any, policy: str) -> None:
             )
 
 
+def check_output(model: PreTrainedModel) -> None:
+    """Raise InputError for a model with low-rank adapters on its output.
+
+    TRL multiplies by the output's weight itself, so that they would neither count nor be trained. It refuses them, but only
+    in peft's own class of models.
+    """
+    if hasattr(model.get_output_embeddings(), "lora_A"):
+        raise InputError(
+            "the policy has LoRA adapters on its output, which trainers of TRL pass by, so that they would never be trained: "
+            "take lm_head out of lora's targets, or train it whole with modules_to_save: [lm_head]"
+        )
+
+
 def check_tags(counts: Counts, tokenizer: PreTrainedTokenizerBase, policy: str, say: Say) -> None:
     """Say how many responses hold think tags that the tokenizer cuts into pieces; raise InputError if it loses them."""
     cut: list[str] = []

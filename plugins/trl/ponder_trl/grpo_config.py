@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 from ponder import passthrough, ref, refs
 from ponder_trl.owned import DRAWN_BY_PONDER, OWNED_BY_THE_LOOP
-from ponder_trl.ranges import above_zero, at_least
+from ponder_trl.ranges import above_zero, at_least, passed_on
 
 OWNED: Final = (
     *OWNED_BY_THE_LOOP,
@@ -45,6 +45,13 @@ OWNED: Final = (
     "log_multimodal",
 )
 """Fields of TRL's GRPOConfig that the stage sets, or has no use for."""
+
+WORDS: Final[Mapping[str, Any]] = {
+    "loss_type": Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"],
+    "importance_sampling_level": Literal["token", "sequence"],
+    "scale_rewards": bool | Literal["group", "batch", "none"],
+}
+"""What TRL's trainer accepts where its annotation says `str` alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +120,7 @@ class TrlGrpoConfig:
             at_least(self, 1, "checkpoint_every")
         if not self.rewards:
             raise ValueError("rewards must name at least one reward")
+        passed_on(self, **WORDS)
 
     @property
     def completions(self) -> int:

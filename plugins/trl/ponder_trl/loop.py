@@ -19,6 +19,7 @@ from ponder.errors import InputError, StageError
 from ponder.hf import TrainingState, clip_gradients, optimizer_of
 from ponder.interfaces import Policy
 from ponder.randomness import derive_seed
+from ponder_trl.checks import check_output
 from ponder_trl.quiet import quiet_libraries
 from ponder_trl.step_trainer import StepTrainer
 
@@ -134,9 +135,10 @@ def train(
     what else later steps depend on: it is kept in the same checkpoints, in files of its own.
 
     Raises:
-        InputError: the trainer refuses its options.
+        InputError: the trainer refuses its options, or would not train what the policy is to be trained through.
         StageError: the loss or the gradient was not finite for `max_skipped` steps in a row.
     """
+    check_output(policy.model)
     optimizer = optimizer_of(policy, pace.learning_rate(0), pace.betas, pace.weight_decay)
     state = _LoopState(TrainingState(policy, optimizer), Progress(), extra)
     steps = context.steps(pace.steps, state, checkpoint_every=pace.checkpoint_every)

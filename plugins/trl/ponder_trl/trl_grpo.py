@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
@@ -14,11 +13,12 @@ from trl import GRPOConfig, GRPOTrainer
 
 from ponder import Policy, Sampler, StageResult
 from ponder.errors import InputError
-from ponder.hf import FORWARD, FORWARD_AND_BACKWARD, active_parameters, merged_model, quiet_files
+from ponder.hf import FORWARD, FORWARD_AND_BACKWARD, active_parameters, quiet_files
 from ponder_trl import loop
 from ponder_trl.drawing import Drawer, Draws, Problems, load_examples, measures_of
 from ponder_trl.experts import with_fast_experts
 from ponder_trl.grpo_config import TrlGrpoConfig
+from ponder_trl.reference import WithoutAdapters, has_adapters, kept_copy
 from ponder_trl.schedule import constant
 from ponder_trl.step_trainer import StepTrainer
 
@@ -54,7 +54,10 @@ class TrlGrpo:
         draws = Draws(drawer, config.updates_per_step)
         sampling = _sampling(sampler, config.sampler)
         directory = context.directory / "reference"
-        with quiet_files(), _reference(policy, directory, is_needed=config.beta > 0):
+        # An interrupted run may have left a copy.
+        shutil.rmtree(directory, ignore_errors=True)
+        needs_copy = config.beta > 0 and not has_adapters(policy)
+        with quiet_files(), kept_copy(policy, directory) if needs_copy else nullcontext():
             progress = loop.train(
                 context,
                 policy,
@@ -86,10 +89,16 @@ class TrlGrpo:
             "num_iterations": config.epochs,
             "num_generations": config.group_size,
         }
+        is_own_reference = config.beta > 0 and has_adapters(policy)
         trainer = TrlGrpoTrainer(
             model=policy.model,
             reward_funcs=_score,
-            args=GRPOConfig(**{**pieces.arguments, **sizes, **sampling}, beta=config.beta, shuffle_dataset=False),
+            args=GRPOConfig(
+                **{**pieces.arguments, **sizes, **sampling},
+                # Above 0 the constructor loads a reference; adapters in place are not those of a PeftModel, which it would spare.
+                beta=0.0 if is_own_reference else config.beta,
+                shuffle_dataset=False,
+            ),
             # What is asked is up to `draws`; the trainer is to see a step's worth of prompts, whichever they are.
             train_dataset=Dataset.from_dict({"prompt": [str(place) for place in range(config.prompts_per_step)]}),
             processing_class=policy.tokenizer,
@@ -97,7 +106,9 @@ class TrlGrpo:
             optimizers=pieces.optimizers,
             rollout_func=draws.give,
         )
-        if trainer.ref_model is not None:
+        if is_own_reference:
+            trainer.beta, trainer.ref_model = config.beta, WithoutAdapters(policy)
+        elif trainer.ref_model is not None:
             with_fast_experts(trainer.ref_model)
         draws.attach(trainer, pieces.start)
         return trainer
@@ -129,19 +140,3 @@ def _sampling(sampler: Sampler, name: str) -> dict[str, Any]:
         )
     limit = getattr(getattr(sampler, "config", sampler), "max_new_tokens", None)
     return {"temperature": temperature, **({"max_completion_length": limit} if limit else {})}
-
-
-@contextmanager
-def _reference(policy: Policy, directory: Path, *, is_needed: bool) -> Iterator[None]:
-    """The policy as it begins in a directory for the time being: TRL loads the reference from where a model says it is from."""
-    shutil.rmtree(directory, ignore_errors=True)
-    config = policy.model.config
-    origin = config._name_or_path
-    try:
-        if is_needed:
-            merged_model(policy).save_pretrained(directory)
-            config._name_or_path = str(directory)
-        yield
-    finally:
-        config._name_or_path = origin
-        shutil.rmtree(directory, ignore_errors=True)

@@ -7,7 +7,10 @@ import pytest
 import trl
 
 from ponder_trl import distillation_config, grpo_config, loop, reward_configs
+from ponder_trl.distillation_config import OnPolicyDistillationConfig
+from ponder_trl.grpo_config import TrlGrpoConfig
 from ponder_trl.owned import OWNED_BY_THE_LOOP
+from ponder_trl.reward_configs import RewardModelConfig
 from ponder_trl.sft_config import SftConfig
 
 OWNED = {
@@ -100,3 +103,10 @@ def test_what_trl_draws_itself_lies_as_our_batches_do():
     ]
     assert not missing, f"DistillationTrainer of TRL {trl.__version__} no longer reads {missing}"
     assert 'inputs.get("num_items_in_batch")' in read, "it no longer takes the number of tokens from its caller"
+
+
+@pytest.mark.parametrize("owner", [SftConfig, RewardModelConfig, TrlGrpoConfig, OnPolicyDistillationConfig])
+def test_every_stage_checks_the_values_that_it_passes_on(owner):
+    references = {field.name: "it" for field in dataclasses.fields(owner) if "ref" in field.metadata}
+    with pytest.raises(ValueError, match=r"^trl.bf16 expects bool \| null, not 'yes'$"):
+        owner(**references, trl={"bf16": "yes"})

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import typing
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +19,7 @@ from ponder.recipe import load_recipe
 from ponder.run import run_recipe
 from ponder_trl import drawing
 from ponder_trl.drawing import Drawer, Draws, Problems
-from ponder_trl.grpo_config import TrlGrpoConfig
+from ponder_trl.grpo_config import WORDS, TrlGrpoConfig
 
 PLUGIN = """
 from ponder import Component, RewardConfig, hookimpl
@@ -164,8 +165,8 @@ def test_every_loss_that_trl_documents_takes_its_steps(run, loss):
     assert all(math.isfinite(line["loss"]) and line["grad_norm"] > 0 and not line["skipped"] for line in curve)
 
 
-def test_trl_documents_the_losses_that_we_know_of():
-    assert {"grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"} <= set(LOSSES)
+def test_the_losses_that_recipes_may_name_are_those_that_trl_documents():
+    assert set(typing.get_args(WORDS["loss_type"])) == set(LOSSES)
 
 
 def test_trl_is_told_the_samplers_length_limit(run, monkeypatch):
@@ -175,9 +176,22 @@ def test_trl_is_told_the_samplers_length_limit(run, monkeypatch):
     assert [given["max_completion_length"] for given in told] == [6]
 
 
-def test_a_variant_that_trl_does_not_know_is_named(run):
-    with pytest.raises(StageError, match="Unknown loss type: nonsense"):
-        run(options=", trl: {loss_type: nonsense}")
+@pytest.mark.parametrize(
+    ("section", "match"),
+    [
+        ("loss_type: nonsense", r"stages.zero.trl: trl.loss_type expects grpo \| .* \| vespo, not 'nonsense'"),
+        ("importance_sampling_level: word", r"trl.importance_sampling_level expects token \| sequence, not 'word'"),
+        ("epsilon_high: abc, delta: 3.0", r"trl.epsilon_high expects float \| null, not 'abc'$"),
+    ],
+)
+def test_a_value_that_trl_does_not_take_is_refused_with_what_it_takes(run, section, match):
+    with pytest.raises(InputError, match=match):
+        run(options=f", trl: {{{section}}}")
+
+
+@pytest.mark.parametrize("scale", [True, False, "group", "batch", "none"])
+def test_rewards_may_be_scaled_by_a_word_or_by_true_and_false(scale):
+    assert config(trl={"scale_rewards": scale}).trl == {"scale_rewards": scale}
 
 
 def test_what_ponder_does_itself_is_refused(run):

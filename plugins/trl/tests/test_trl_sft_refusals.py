@@ -165,8 +165,9 @@ def test_the_plan_says_what_a_step_is():
         ("{max_lenght: 3}", r"no such field"),
         ("{packing: true}", "set by the component itself"),
         ("{save_strategy: steps}", "set by the component itself"),
-        ("{loss_type: mean}", "refuses its options.*Invalid `loss_type` mean"),
-        ("{bf16: true, use_cpu: false, torch_compile_mode: 3, label_smoothing_factor: -1}", "refuses its options"),
+        ("{loss_type: mean}", r"trl.loss_type expects nll \| dft \| chunked_nll, not 'mean'"),
+        ("{neftune_noise_alpha: much}", r"trl.neftune_noise_alpha expects float \| null, not 'much'"),
+        ("{torch_compile_backend: odd}", "refuses its options"),
     ],
 )
 def test_options_that_trl_does_not_have_or_that_are_not_its_to_set_are_refused(run_sft, section, message):

@@ -1,0 +1,99 @@
+"""Damaged models are refused with the file that is wrong, and incomplete ones with the tensors that they lack."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from ponder.errors import InputError
+from ponder_causal_lm import CausalLMConfig
+from ponder_causal_lm.policy import CausalLMPolicy
+
+WEIGHTS = "model.safetensors"
+DAMAGED = r" is truncated or damaged \(.+\): copy or download it again"
+
+
+def policy(path: Path, **options: object) -> CausalLMPolicy:
+    return CausalLMPolicy(CausalLMConfig(path=str(path), **options), seed=5)
+
+
+@pytest.fixture
+def model(pretrained, tmp_path) -> Path:
+    """A directory of a small Qwen to do damage to."""
+    shutil.copytree(pretrained("qwen2"), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def halve(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("content", [None, b"", bytes(range(256)) * 4], ids=["truncated", "empty", "garbage"])
+def test_damaged_weights_are_named_with_what_to_do(model, content):
+    halve(model / WEIGHTS) if content is None else (model / WEIGHTS).write_bytes(content)
+    with pytest.raises(InputError, match=f"{WEIGHTS}{DAMAGED}"):
+        policy(model)
+
+
+def test_a_truncated_shard_is_named(model):
+    AutoModelForCausalLM.from_pretrained(model).save_pretrained(model, max_shard_size="100KB")
+    (model / WEIGHTS).unlink(missing_ok=True)
+    shard = sorted(model.glob("model-*.safetensors"))[1]
+    halve(shard)
+    with pytest.raises(InputError, match=f"{shard.name}{DAMAGED}"):
+        policy(model)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_broken_file_of_json_is_named(model, name):
+    halve(model / name)
+    with pytest.raises(InputError, match=f"{name}{DAMAGED}"):
+        policy(model)
+
+
+def test_a_broken_chat_template_is_named_with_its_line(model):
+    (model / "chat_template.jinja").write_text("{{ bos_token }}\n{% for m in messages %}{{ m.content ")
+    with pytest.raises(InputError, match=r"chat_template\.jinja, line 2: this is not a Jinja template: .*mend it"):
+        policy(model)
+
+
+def test_a_chat_template_that_wants_another_conversation_is_let_be(model):
+    (model / "chat_template.jinja").write_text("{{ raise_exception('a system message is wanted') }}")
+    assert "system message" in policy(model).tokenizer.chat_template
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_damaged_file_of_adapters_is_named(model, tmp_path, name):
+    policy(model, lora={"r": 2}, save_adapters="alone").save(tmp_path / "adapters")
+    halve(tmp_path / "adapters" / name)
+    with pytest.raises(InputError, match=f"{name}{DAMAGED}"):
+        policy(tmp_path / "adapters")
+
+
+@pytest.mark.parametrize("options", [{}, {"load_in_4bit": True, "lora": {"r": 2}}], ids=["plain", "quantised"])
+def test_a_checkpoint_that_lacks_tensors_is_refused_with_their_names(model, options):
+    tensors = load_file(model / WEIGHTS)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, model / WEIGHTS, metadata={"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"lacks tensors .*random: model\.layers\.1\.mlp\.up_proj\.weight; get the whole"
+    ):
+        policy(model, **options)
+
+
+def test_a_new_model_needs_no_tensors(model):
+    (model / WEIGHTS).unlink()
+    assert policy(model, init="random").model.config.model_type == "qwen2"
+
+
+def test_tensors_of_another_size_are_refused_with_both(model):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "intermediate_size": 96}))
+    with pytest.raises(InputError, match=r"layers\.0\.mlp\.down_proj\.weight is \(64, 128\) instead of \(64, 96\)"):
+        policy(model)
