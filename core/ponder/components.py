@@ -83,12 +83,13 @@ def _reference(kind: Kind, *, many: bool, default: Any) -> Any:
     return field(default_factory=list, metadata=metadata) if many else field(default=None, metadata=metadata)
 
 
-def passthrough(target: str, *, owned: Sequence[str] = ()) -> Any:
-    """A `dict[str, Any]` option whose keys are another library's, checked against its dataclass "package.module:Name".
+def passthrough(target: str, *, owned: Sequence[str] = (), types: Mapping[str, Any] | None = None) -> Any:
+    """A `dict[str, Any]` option whose keys and values are checked against another library's dataclass "package.module:Name".
 
-    `owned` names the keys that the component sets itself and refuses here.
+    `owned` names the keys that the component sets itself and refuses here; `types` are those of keys whose annotation in the
+    dataclass does not tell what may be given.
     """
-    return field(default_factory=dict, metadata={"passthrough": target, "owned": tuple(owned)})
+    return field(default_factory=dict, metadata={"passthrough": target, "owned": tuple(owned), "types": types or {}})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,14 @@ import importlib
 import operator
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from ponder.describe import type_text
 from ponder.errors import InputError
-from ponder.suggestions import shown
+from ponder.suggestions import did_you_mean, shown
 
 _LONGEST_CHAIN = 12
 """Re-exports and base classes followed before the module is imported instead."""
@@ -32,28 +32,37 @@ class _NotSimpleError(Exception):
     """An annotation is of more than plain values and lists of them."""
 
 
-def passthrough_keys(target: str) -> set[str]:
-    """The names of the fields of the dataclass "package.module:Name", those it inherits included.
+def passthrough_fields(target: str) -> dict[str, Any]:
+    """The fields of the dataclass "package.module:Name" with their types, those it inherits included; Any where these are not simple.
 
     InputError when the library is not installed or has no such dataclass.
     """
-    return set(_fields(target))
+    module, _, name = target.partition(":")
+    try:
+        return dict(_read_fields(module, name, 0))
+    except _UnreadableError:
+        return dict.fromkeys(_imported_keys(module, name), Any)
 
 
 def passthrough_faults(
-    target: str, values: Mapping[str, Any], known: Mapping[str, Any] | None = None
+    target: str, values: Mapping[str, Any], owned: Collection[str] = (), types: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """What is wrong with values for fields of the dataclass "package.module:Name", by key; keys that it has not are passed over.
+    """What is wrong with keys and values for the dataclass "package.module:Name", by key.
 
-    Only fields whose annotation is of plain values, or whose metadata list `choices`, are checked. `known` are types of fields
-    that the annotation does not tell. InputError as of `passthrough_keys`.
+    Only values of fields whose annotation is of plain values, or whose metadata list `choices`, are checked. `owned` are keys
+    that are not to be given, `types` those of fields whose annotation does not tell them. InputError as of `passthrough_fields`.
     """
-    hints = {**_fields(target), **(known or {})}
-    return {
-        key: f"expects {type_text(hints[key])}, not {shown(value, key)}"
-        for key, value in values.items()
-        if key in hints and not _accepts(hints[key], value)
-    }
+    hints = {**passthrough_fields(target), **(types or {})}
+    faults = {}
+    for key, value in values.items():
+        if key in owned:
+            faults[key] = "is set by the component itself; take it out"
+        elif key not in hints:
+            hint = did_you_mean(key, hints.keys() - set(owned))
+            faults[key] = f"{target.replace(':', '.')} has no such field; {hint}"
+        elif not _accepts(hints[key], value):
+            faults[key] = f"expects {type_text(hints[key])}, not {shown(value, key)}"
+    return faults
 
 
 def _accepts(hint: Any, value: object) -> bool:
@@ -68,15 +77,6 @@ def _accepts(hint: Any, value: object) -> bool:
         return isinstance(value, list) and all(_accepts(arguments[0], item) for item in value)
     # A bool is an int to Python, not to who reads a recipe.
     return type(value) in ((int, float) if hint is float else (hint,))
-
-
-def _fields(target: str) -> dict[str, Any]:
-    """The fields of a dataclass with their types, Any where these are not simple."""
-    module, _, name = target.partition(":")
-    try:
-        return dict(_read_fields(module, name, 0))
-    except _UnreadableError:
-        return dict.fromkeys(_imported_keys(module, name), Any)
 
 
 def _read_fields(module: str, name: str, depth: int) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ponder.describe import field_type, nested_dataclass, type_text
 from ponder.errors import InputError
-from ponder.foreign_options import passthrough_keys
+from ponder.foreign_options import passthrough_faults
 from ponder.merge import merged
 from ponder.problems import Problems
 from ponder.suggestions import did_you_mean, shown
@@ -94,9 +94,11 @@ class _Reader:
         try:
             return config_type(**values)
         except Exception as error:
-            named = next((word for word in re.findall(r"\w+", str(error)) if word in node.mapping), None)
-            place = node.mapping[named].place if named else node.place
-            self._problems.add(place, f"{path}.{named}" if named else path, str(error) or type(error).__name__)
+            text = str(error) or type(error).__name__
+            words = re.findall(r"\w+(?:\.\w+)*", text)
+            named = next((word for word in words if word.partition(".")[0] in node.mapping), "")
+            node, path = _within(node, path, named.split("."))
+            self._problems.add(node.place, path, text.removeprefix(f"{named}: "))
             return None
 
     def _value(self, field: dataclasses.Field[Any], hint: Any, parent: Node, path: str) -> Any:
@@ -154,21 +156,15 @@ class _Reader:
         if not isinstance(node.value, dict):
             self._problems.add(node.place, path, f"expects a mapping, not {shown(node.as_written(), path)}")
             return _ABSENT
-        target, owned = field.metadata["passthrough"], field.metadata["owned"]
+        about, values = field.metadata, node.plain()
         try:
-            known = passthrough_keys(target)
+            faults = passthrough_faults(about["passthrough"], values, about["owned"], about["types"])
         except InputError as error:
             self._problems.add(node.place, path, str(error))
             return _ABSENT
-        for key, child in node.value.items():
-            if key in owned:
-                self._problems.add(child.place, f"{path}.{key}", "is set by the component itself; take it out")
-            elif key not in known:
-                hint = did_you_mean(key, known - set(owned))
-                self._problems.add(
-                    child.place, f"{path}.{key}", f"{target.replace(':', '.')} has no such field; {hint}"
-                )
-        return node.plain()
+        for key, fault in faults.items():
+            self._problems.add(node.value[key].place, f"{path}.{key}", fault)
+        return values
 
     def _converted(self, hint: Any, node: Node, path: str) -> Any:
         try:
@@ -192,11 +188,7 @@ class _Reader:
         return self._located(value, node, path)
 
     def _explain(self, hint: Any, node: Node, path: str, error: Exception) -> None:
-        for key in re.findall(r"[^.\[\]]+", getattr(error, "full_key", None) or "")[1:]:
-            child = _child(node, key)
-            if child is None:
-                break
-            node, path = child, f"{path}.{key}"
+        node, path = _within(node, path, re.findall(r"[^.\[\]]+", getattr(error, "full_key", None) or "")[1:])
         text = f"expects {type_text(hint)}, not {shown(node.as_written(), path)}"
         choices = [str(value) for value in _literals(hint)]
         suggestion = f"; {did_you_mean(str(node.value), choices)}" if choices and isinstance(node.value, str) else ""
@@ -256,6 +248,16 @@ def _coerced(given: Any, value: Any) -> str:
     if isinstance(given, (int, float)) and isinstance(value, bool) and not isinstance(given, bool):
         return "is a number; write true or false"
     return ""
+
+
+def _within(node: Node, path: str, keys: Iterable[str]) -> tuple[Node, str]:
+    """The node that keys lead to, as far as the recipe has it, and its path."""
+    for key in keys:
+        child = _child(node, key)
+        if child is None:
+            break
+        node, path = child, f"{path}.{key}"
+    return node, path
 
 
 def _child(node: Node, key: str) -> Node | None:

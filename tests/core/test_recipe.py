@@ -366,6 +366,8 @@ def test_what_a_config_refuses_is_said_at_the_option_it_names(faults: Faults) ->
         ),
         ("trainer: {output_dir: x}", "trainer.output_dir: is set by the component itself; take it out"),
         ("trainer: {known: 2}", "trainer.known: foreign_library.TrainerOptions has no such field"),
+        ("trainer: {learning_rate: fast}", "trainer.learning_rate: expects float, not 'fast'"),
+        ("trainer: {warmup: long}", "trainer.warmup: expects int | linear, not 'long'"),
         ("trainer: 3", "trainer: expects a mapping, not 3"),
     ],
 )
@@ -374,6 +376,26 @@ def test_another_librarys_options_are_refused_by_name(
 ) -> None:
     monkeypatch.syspath_prepend(str(DATA / "site"))
     assert faults(train(options))[0].startswith(f"r.yaml:4: stages.s.{expected}")
+
+
+def test_all_that_is_wrong_with_another_librarys_options_is_said_at_their_keys(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(DATA / "site"))
+    assert faults(train("trainer: {\n      learning_rat: 1,\n      steps: many,\n      warmup: 2.5}")) == [
+        "r.yaml:5: stages.s.trainer.learning_rat: foreign_library.TrainerOptions has no such field; did you mean 'learning_rate'?",
+        "r.yaml:6: stages.s.trainer.steps: expects int, not 'many'",
+        "r.yaml:7: stages.s.trainer.warmup: expects int | linear, not 2.5",
+    ]
+
+
+def test_what_a_config_refuses_of_another_librarys_options_is_said_at_the_key_it_names(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(DATA / "site"))
+    assert faults(train("rate: 1.0,\n     trainer: {\n      steps: 0}")) == [
+        "r.yaml:6: stages.s.trainer.steps: must be at least 1, not 0"
+    ]
 
 
 def test_another_library_that_is_not_installed_is_said(faults: Faults) -> None:

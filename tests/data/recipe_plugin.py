@@ -124,12 +124,16 @@ class TrainConfig:
     """Completions per problem."""
     rate: float = 1e-3
     """Learning rate."""
-    trainer: dict[str, Any] = passthrough("foreign_library:TrainerOptions", owned=["output_dir"])
+    trainer: dict[str, Any] = passthrough(
+        "foreign_library:TrainerOptions", owned=["output_dir"], types={"warmup": int | Literal["linear"]}
+    )
     """Whatever else the trainer takes."""
 
     def __post_init__(self) -> None:
         if self.group_size < 2:
             raise ValueError("group_size must be at least 2")
+        if self.trainer.get("steps") == 0:
+            raise ValueError("trainer.steps: must be at least 1, not 0")
 
 
 @dataclass(frozen=True, kw_only=True)

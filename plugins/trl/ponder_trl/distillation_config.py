@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from ponder import passthrough, ref
 from ponder.workloads import Workload, length_limit
 from ponder_trl.owned import DRAWN_BY_PONDER, OWNED_BY_THE_LOOP
-from ponder_trl.ranges import above_zero, at_least, passed_on, share
+from ponder_trl.ranges import above_zero, at_least, share
 
 if TYPE_CHECKING:
     from ponder.recipe import Recipe
@@ -87,7 +87,6 @@ class OnPolicyDistillationConfig:
             raise ValueError(f"betas must lie in [0, 1), not {list(self.betas)}")
         if self.checkpoint_every is not None:
             at_least(self, 1, "checkpoint_every")
-        passed_on(self)
 
     def plan(self) -> str:
         """The batch arithmetic in one sentence."""

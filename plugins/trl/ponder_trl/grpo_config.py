@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from ponder import passthrough, ref, refs
 from ponder_trl.owned import DRAWN_BY_PONDER, OWNED_BY_THE_LOOP
-from ponder_trl.ranges import above_zero, at_least, passed_on
+from ponder_trl.ranges import above_zero, at_least
 
 OWNED: Final = (
     *OWNED_BY_THE_LOOP,
@@ -96,7 +96,7 @@ class TrlGrpoConfig:
     """Gradients are scaled down to this global norm."""
     beta: float = 0.001
     """Weight of the KL term against the policy that training starts from; 0 needs no such policy."""
-    trl: dict[str, Any] = passthrough("trl:GRPOConfig", owned=OWNED)
+    trl: dict[str, Any] = passthrough("trl:GRPOConfig", owned=OWNED, types=WORDS)
     """Further options of TRL's trainer, such as `loss_type`, `epsilon_high`, `scale_rewards` and `importance_sampling_level`."""
     max_skipped: int = 10
     """Stop after this many updates in a row whose loss or gradient is not finite; such updates change no weight."""
@@ -120,7 +120,6 @@ class TrlGrpoConfig:
             at_least(self, 1, "checkpoint_every")
         if not self.rewards:
             raise ValueError("rewards must name at least one reward")
-        passed_on(self, **WORDS)
 
     @property
     def completions(self) -> int:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from ponder import RewardConfig, passthrough, ref
 from ponder_trl.owned import OWNED_BY_THE_LOOP
-from ponder_trl.ranges import above_zero, at_least, passed_on
+from ponder_trl.ranges import above_zero, at_least
 
 Sees: TypeAlias = Literal["summary", "response"]
 Kind: TypeAlias = Literal["pairwise", "pointwise"]
@@ -100,7 +100,6 @@ class RewardModelConfig:
             at_least(self, 1, "checkpoint_every")
         if self.balance_lengths and self.kind == "pointwise":
             raise ValueError("balance_lengths compares the two responses of a pair: take it out, or use kind: pairwise")
-        passed_on(self)
 
 
 @dataclass(frozen=True, kw_only=True)

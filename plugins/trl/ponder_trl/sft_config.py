@@ -12,7 +12,6 @@ from ponder import passthrough, ref
 from ponder.chat_templates import check_template_file
 from ponder.workloads import Workload
 from ponder_trl.owned import OWNED_BY_THE_LOOP
-from ponder_trl.ranges import passed_on
 
 _OWNED_BY_SFT = (
     "chat_template_path",
@@ -99,7 +98,6 @@ class SftConfig:
             raise ValueError("give either chat_template (by name) or chat_template_file, not both")
         if self.chat_template_file is not None:
             check_template_file(self.chat_template_file)
-        passed_on(self)
 
     def plan(self) -> str:
         """What a step is, in one sentence; how many there are depends on the task."""

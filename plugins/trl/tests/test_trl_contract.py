@@ -6,6 +6,7 @@ import inspect
 import pytest
 import trl
 
+from ponder.foreign_options import passthrough_faults
 from ponder_trl import distillation_config, grpo_config, loop, reward_configs
 from ponder_trl.distillation_config import OnPolicyDistillationConfig
 from ponder_trl.grpo_config import TrlGrpoConfig
@@ -61,6 +62,12 @@ PASSED_ON_TO = {
 """Options that a recipe may give in the section `trl`; how each of them bears on resuming has been thought about."""
 
 
+def faults(owner, given):
+    """What is wrong with a section `trl` of a stage with these options."""
+    about = next(field for field in dataclasses.fields(owner) if field.name == "trl").metadata
+    return passthrough_faults(about["passthrough"], given, about["owned"], about["types"])
+
+
 def fields(name):
     return {field.name for field in dataclasses.fields(getattr(trl, name))}
 
@@ -107,6 +114,9 @@ def test_what_trl_draws_itself_lies_as_our_batches_do():
 
 @pytest.mark.parametrize("owner", [SftConfig, RewardModelConfig, TrlGrpoConfig, OnPolicyDistillationConfig])
 def test_every_stage_checks_the_values_that_it_passes_on(owner):
-    references = {field.name: "it" for field in dataclasses.fields(owner) if "ref" in field.metadata}
-    with pytest.raises(ValueError, match=r"^trl.bf16 expects bool \| null, not 'yes'$"):
-        owner(**references, trl={"bf16": "yes"})
+    assert faults(owner, {"bf16": "yes"}) == {"bf16": "expects bool | null, not 'yes'"}
+
+
+@pytest.mark.parametrize("scale", [True, False, "group", "batch", "none"])
+def test_rewards_may_be_scaled_by_a_word_or_by_true_and_false(scale):
+    assert faults(TrlGrpoConfig, {"scale_rewards": scale}) == {}

@@ -179,19 +179,14 @@ def test_trl_is_told_the_samplers_length_limit(run, monkeypatch):
 @pytest.mark.parametrize(
     ("section", "match"),
     [
-        ("loss_type: nonsense", r"stages.zero.trl: trl.loss_type expects grpo \| .* \| vespo, not 'nonsense'"),
-        ("importance_sampling_level: word", r"trl.importance_sampling_level expects token \| sequence, not 'word'"),
-        ("epsilon_high: abc, delta: 3.0", r"trl.epsilon_high expects float \| null, not 'abc'$"),
+        ("loss_type: nonsense", r"stages.zero.trl.loss_type: expects grpo \| .* \| vespo, not 'nonsense'"),
+        ("importance_sampling_level: word", r"trl.importance_sampling_level: expects token \| sequence, not 'word'"),
+        ("epsilon_high: abc, delta: 3.0", r"trl.epsilon_high: expects float \| null, not 'abc'$"),
     ],
 )
 def test_a_value_that_trl_does_not_take_is_refused_with_what_it_takes(run, section, match):
     with pytest.raises(InputError, match=match):
         run(options=f", trl: {{{section}}}")
-
-
-@pytest.mark.parametrize("scale", [True, False, "group", "batch", "none"])
-def test_rewards_may_be_scaled_by_a_word_or_by_true_and_false(scale):
-    assert config(trl={"scale_rewards": scale}).trl == {"scale_rewards": scale}
 
 
 def test_what_ponder_does_itself_is_refused(run):

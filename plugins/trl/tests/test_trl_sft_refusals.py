@@ -165,8 +165,8 @@ def test_the_plan_says_what_a_step_is():
         ("{max_lenght: 3}", r"no such field"),
         ("{packing: true}", "set by the component itself"),
         ("{save_strategy: steps}", "set by the component itself"),
-        ("{loss_type: mean}", r"trl.loss_type expects nll \| dft \| chunked_nll, not 'mean'"),
-        ("{neftune_noise_alpha: much}", r"trl.neftune_noise_alpha expects float \| null, not 'much'"),
+        ("{loss_type: mean}", r"trl.loss_type: expects nll \| dft \| chunked_nll, not 'mean'"),
+        ("{neftune_noise_alpha: much}", r"trl.neftune_noise_alpha: expects float \| null, not 'much'"),
         ("{torch_compile_backend: odd}", "refuses its options"),
     ],
 )
