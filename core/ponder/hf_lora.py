@@ -160,13 +160,29 @@ def stored_options(directory: Path) -> dict[str, Any]:
     }
 
 
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise InputError for options that peft refuses whatever the model, such as some that do not go together."""
+    with _refusals():
+        _config(options)
+
+
 def _tuner(model: PreTrainedModel, options: Mapping[str, Any]) -> LoraModel:
+    with _refusals():
+        return LoraModel(model, {_NAME: _config(options)}, _NAME)
+
+
+def _config(options: Mapping[str, Any]) -> LoraConfig:
+    # peft looks for modules of its own choice when it is given none.
+    return LoraConfig(**{"target_modules": [], **options})
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
     try:
-        # peft looks for modules of its own choice when it is given none.
-        config = LoraConfig(**{"target_modules": [], **options})
-        return LoraModel(model, {_NAME: config}, _NAME)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"lora: peft refuses these options: {error}") from error
+        yield
+    except Exception as error:
+        # Options that peft does not check fail anywhere in it, such as an index beyond the vocabulary or a damaged pattern.
+        raise InputError(f"lora: peft refuses these options: {str(error) or type(error).__name__}") from error
 
 
 def _plain(value: Any) -> Any:

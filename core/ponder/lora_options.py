@@ -8,6 +8,9 @@ from typing import Any, Final
 LORA_OWNED: Final = ("task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_type", "auto_mapping")
 """Keys of peft's LoraConfig that follow from the policy."""
 
+LORA_TYPES: Final[Mapping[str, Any]] = {"init_lora_weights": Any}
+"""What may be given where peft's annotation says more than goes here: `check_lora` tells what does."""
+
 _STARTS: Final = (True, "gaussian", "orthogonal", "mica")
 """Values of `init_lora_weights` with which new adapters change neither the model's outputs nor the weights below them."""
 
@@ -23,6 +26,15 @@ def check_lora(lora: Mapping[str, Any], bits: int | None = None) -> None:
             f"lora.init_lora_weights: {start} is not offered: without its adapters the model has to be the one that the stage "
             "began with, which KL terms hold on to, and such adapters change the weights or outputs at once, or are computed "
             "from data: leave it out, or use gaussian, orthogonal or mica"
+        )
+    if lora.get("r", 1) < 1:
+        raise ValueError(f"lora.r: the rank of adapters must be at least 1, not {lora['r']}")
+    if not 0 <= lora.get("lora_dropout", 0) < 1:
+        raise ValueError(f"lora.lora_dropout: must be at least 0 and below 1, not {lora['lora_dropout']}")
+    if lora.get("bias", "none") != "none":
+        raise ValueError(
+            f"lora.bias: {lora['bias']} is not offered: it trains biases of the model itself, which do not go when adapters are left "
+            "out, so that the model that the stage began with, which KL terms hold on to, would change with them: leave it out"
         )
     if lora.get("use_dora") and bits == 8:
         raise ValueError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from ponder import lazy, passthrough, ref
 from ponder.chat_templates import check_template_file
-from ponder.lora_options import LORA_OWNED, check_lora
+from ponder.lora_options import LORA_OWNED, LORA_TYPES, check_lora
 
 if TYPE_CHECKING:
     from ponder.footprints import Footprint
@@ -60,7 +60,7 @@ class CausalLMConfig:
     """What weights are held and computed in. auto: as they were saved. Adapters are in float32 in any case."""
     attention: Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None = None
     """One of transformers' implementations of attention; its own choice when absent."""
-    lora: dict[str, Any] = passthrough("peft:LoraConfig", owned=LORA_OWNED)
+    lora: dict[str, Any] = passthrough("peft:LoraConfig", owned=LORA_OWNED, types=LORA_TYPES)
     """Train low-rank adapters instead of the weights, with options of peft such as {r: 16, lora_alpha: 32, use_dora: true}; none
     when empty. On all linear layers but the output, unless `target_modules` names others. A new model is first trained whole.
     GRPO's reference is the model as it began, if never refreshed, without a second copy."""

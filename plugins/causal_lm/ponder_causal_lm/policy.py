@@ -70,8 +70,7 @@ class CausalLMPolicy:
         if checkpoint is None or (self._origin is not None and self._origin.adapters is not None):
             adapt_model(self.model, self.tokenizer, config, pieces)
         make_agree(self.model, self.tokenizer, name)
-        # Random weights are not worth keeping: what starts from them is trained whole.
-        self._adapters = self._adapted(self._origin, seed) if self._origin else None
+        self._adapters = self._adapted(self._origin, seed)
         self.model.eval()
 
     def save(self, directory: Path) -> None:
@@ -102,12 +101,19 @@ class CausalLMPolicy:
         made: torch.optim.Optimizer = AdamW8bit(parameter_groups(self.model, weight_decay), learning_rate, betas)
         return made
 
-    def _adapted(self, origin: Origin, seed: int) -> Adapters | None:
-        """The adapters of the recipe, new or those that the policy comes with; what comes with others has them merged."""
-        if not self._config.lora and origin.adapters is None:
-            return None
-        from ponder.hf_lora import Adapters, stored_options
+    def _adapted(self, origin: Origin | None, seed: int) -> Adapters | None:
+        """The adapters of the recipe, new or those that the policy comes with; what comes with others has them merged.
 
+        A new model has none yet: random weights are not worth keeping, and what starts from them is trained whole.
+        """
+        if not self._config.lora and (origin is None or origin.adapters is None):
+            return None
+        from ponder.hf_lora import Adapters, check_options, stored_options
+
+        if origin is None:
+            # Said now, not when the model has been trained whole.
+            check_options(self._options())
+            return None
         if self._config.lora:
             return Adapters(self.model, self._options(), seed, origin.adapters)
         assert origin.adapters is not None

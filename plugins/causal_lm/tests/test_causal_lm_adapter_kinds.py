@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from ponder.building import make_config
 from ponder.errors import InputError
 from ponder.hf import adamw
+from ponder.plugins import load_registry
 from ponder_causal_lm import CausalLMConfig
 from ponder_causal_lm.policy import CausalLMPolicy
 
@@ -123,6 +126,57 @@ def test_dora_over_weights_in_8_bits_is_refused():
 def test_adapters_with_a_bias_are_refused():
     with pytest.raises(ValueError, match=r"lora.lora_bias: .* leave it out"):
         CausalLMConfig(path="somewhere", lora={"lora_bias": True})
+
+
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_training_the_models_own_biases_is_refused_since_they_stay_when_adapters_are_left_out(bias):
+    with pytest.raises(ValueError, match=rf"^lora.bias: {bias} is not offered: .* leave it out"):
+        CausalLMConfig(path="somewhere", lora={"r": 4, "bias": bias})
+    CausalLMConfig(path="somewhere", lora={"r": 4, "bias": "none"})
+
+
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        ({"r": "x"}, "lora.r: expects int, not 'x'"),
+        ({"r": -1}, "lora.r: the rank of adapters must be at least 1, not -1"),
+        ({"lora_alpha": None}, "lora.lora_alpha: expects int, not None"),
+        ({"lora_dropout": 2}, "lora.lora_dropout: must be at least 0 and below 1, not 2"),
+        ({"lora_dropout": -0.1}, "lora.lora_dropout: must be at least 0 and below 1, not -0.1"),
+        ({"target_modules": 3}, "lora.target_modules: expects list[str] | str | null, not 3"),
+        ({"bias": "som"}, "lora.bias: expects none | all | lora_only, not 'som'"),
+        ({"use_dorra": True}, "lora.use_dorra: peft.LoraConfig has no such field; did you mean 'use_dora'?"),
+        ({"init_lora_weights": "pissa_niter_4"}, "lora.init_lora_weights: pissa_niter_4 is not offered"),
+    ],
+)
+def test_a_recipes_wrong_options_of_adapters_are_said_at_their_keys_before_anything_is_built(lora, said):
+    component = load_registry().find("policy", "causal_lm")
+    with pytest.raises(InputError, match=rf"^r.yaml: causal_lm\.{re.escape(said)}"):
+        make_config(component, {"preset": "qwen2_tiny", "lora": lora}, Path("r.yaml"))
+
+
+@pytest.mark.parametrize("where", ["preset", "path"])
+def test_options_of_adapters_that_do_not_go_together_are_refused_before_a_model_is_trained(pretrained, where):
+    what = {"preset": "qwen2_tiny"} if where == "preset" else {"path": pretrained("qwen2")}
+    with pytest.raises(InputError, match=r"lora: peft refuses these options: .*layers_to_transform"):
+        CausalLMPolicy(CausalLMConfig(**what, lora={"layers_to_transform": 1, "target_modules": "all-linear"}))
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [
+        {"rank_pattern": 3},
+        {"rank_pattern": {"(": 2}},
+        {"trainable_token_indices": [99999]},
+        {"target_modules": "("},
+        {"layer_replication": [[0, 99]]},
+        {"megatron_config": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_whatever_peft_stumbles_over_is_an_error_in_the_options(pretrained, lora):
+    with pytest.raises(InputError, match=r"lora: peft refuses these options: ."):
+        CausalLMPolicy(CausalLMConfig(path=pretrained("qwen2"), lora={"r": 2, **lora}))
 
 
 @pytest.mark.parametrize("lora", [{"r": 4, "use_dora": True}, {"r": 4}], ids=["dora", "lora"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ponder import Component, Policy, hookimpl, lazy, passthrough, ref
-from ponder.lora_options import LORA_OWNED, check_lora
+from ponder.lora_options import LORA_OWNED, LORA_TYPES, check_lora
 from ponder_deepseek.sizes import PRESETS, SizeOptions, Sizes
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class DeepseekConfig(SizeOptions):
     """Lambda in the last part of a pre-training run."""
     mtp_switch: float = 10 / 14.8
     """Share of a pre-training run's tokens after which lambda is the final one; 10 of 14.8 trillion, as published, when absent."""
-    lora: dict[str, Any] = passthrough("peft:LoraConfig", owned=LORA_OWNED)
+    lora: dict[str, Any] = passthrough("peft:LoraConfig", owned=LORA_OWNED, types=LORA_TYPES)
     """Train low-rank adapters instead of the weights, with options of peft such as {r: 8, lora_alpha: 16}; none when empty. On the
     routed experts unless `target_modules` or `target_parameters` name others. A new model is pre-trained whole: stages that start
     from an earlier one have adapters, and save them merged. GRPO's reference is then the model without them, if never refreshed."""

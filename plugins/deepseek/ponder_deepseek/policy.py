@@ -55,8 +55,7 @@ class DeepseekPolicy:
         source = checkpoint or config.path
         self.tokenizer = _load_tokenizer(source, config) if source else _new_tokenizer(config, task)
         self.model = accelerate(load_model(source) if source else _new_model(config, len(self.tokenizer), seed))
-        # Random weights are not worth keeping: what starts from them is trained whole.
-        self._adapters = _adapters(config, self.model, seed) if source else None
+        self._adapters = _adapters(config, self.model if source else None, seed)
         self.model.eval()
 
     def save(self, directory: Path) -> None:
@@ -91,12 +90,18 @@ class DeepseekPolicy:
         return MtpDecoder(self.model) if has_own else None
 
 
-def _adapters(config: DeepseekConfig, model: DeepseekV3ForCausalLM, seed: int) -> Adapters | None:
+def _adapters(config: DeepseekConfig, model: DeepseekV3ForCausalLM | None, seed: int) -> Adapters | None:
+    """Those in a model that was loaded: random weights are not worth keeping, and trained whole first."""
     if not config.lora:
         return None
-    from ponder.hf_lora import Adapters
+    from ponder.hf_lora import Adapters, check_options
 
-    return Adapters(model, with_targets(config.lora), seed)
+    options = with_targets(config.lora)
+    if model is None:
+        # Said now, not when the model has been trained whole.
+        check_options(options)
+        return None
+    return Adapters(model, options, seed)
 
 
 def _new_tokenizer(config: DeepseekConfig, task: Callable[[str], Task] | None) -> PreTrainedTokenizerBase:

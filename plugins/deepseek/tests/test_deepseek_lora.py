@@ -119,6 +119,12 @@ def test_options_that_peft_refuses_are_bad_input(base: Path) -> None:
         adapted(base, lora_dropout=0.5)
 
 
+def test_options_that_peft_refuses_are_found_before_a_new_model_is_trained_whole() -> None:
+    options = {"target_modules": "all-linear", "layers_to_transform": 1}
+    with pytest.raises(InputError, match=r"lora: peft refuses .*layers_to_transform"):
+        DeepseekPolicy(DeepseekConfig(preset="tiny", lora=options))
+
+
 def test_planning_counts_adapters_as_what_is_trained() -> None:
     sizes = DeepseekConfig(preset="tiny", lora={"r": 4}).footprint().sizes
     whole = DeepseekConfig(preset="tiny").footprint().sizes
