@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import struct
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from huggingface_hub import constants
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -28,13 +26,16 @@ from ponder.hf import quiet_files
 from ponder.hf_gguf_rope import scale_as_stored
 from ponder_causal_lm.config import INSTALL_SMOLLM2, SMOLLM2, CausalLMConfig
 from ponder_causal_lm.gguf_tokenizer import cut_as_stored
-from ponder_causal_lm.wholeness import check_adapters, check_template, check_tensors, damage_at, first_line
+from ponder_causal_lm.wholeness import (
+    check_adapters,
+    check_template,
+    check_tensors,
+    damage_at,
+    first_line,
+    pickle_fault,
+)
 
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")
-_REFUSALS: Final = (OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError)
-"""What transformers raises for a model that it cannot load."""
-_DAMAGES: Final = (SafetensorError, EOFError, struct.error, ArithmeticError, MemoryError)
-"""What the readers of its files raise: damaged lengths and sizes send them anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +168,9 @@ def _from(kind: Any, source: str, **options: object) -> Any:
         place = source
     try:
         return _found(kind, place, options)
-    except (*_REFUSALS, *_DAMAGES) as error:
-        reason = damage_at(gguf or Path(place)) or first_line(error)
+    except Exception as error:
+        # Damaged lengths and sizes send the readers of its files anywhere.
+        reason = damage_at(gguf or Path(place)) or pickle_fault(error, Path(place)) or first_line(error)
         raise InputError(f"cannot load a causal language model from {source}: {reason}") from None
 
 

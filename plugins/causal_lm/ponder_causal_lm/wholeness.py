@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
+from zipfile import BadZipFile, ZipFile
 
 from jinja2 import TemplateSyntaxError
 from safetensors import SafetensorError, safe_open
@@ -15,6 +16,10 @@ from ponder.chat_templates import QUESTION
 from ponder.errors import InputError
 
 AGAIN: Final = "copy or download it again"
+PICKLED: Final = "pytorch_model*.bin"
+"""Weights as torch.save wrote them, which transformers reads as tensors alone: nothing in them is run."""
+_UNPACKED: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How such files from before PyTorch 1.6 begin; since then they are archives, with a checksum for each tensor."""
 _SHOWN: Final = 4
 """Names of tensors in a message; one layer alone has a dozen."""
 
@@ -28,16 +33,30 @@ def damage_at(place: Path) -> str | None:
 
 
 def file_damage(path: Path) -> str | None:
-    """What is wrong with a file of JSON or safetensors; None for whole ones, and for files of other kinds."""
+    """What is wrong with a file of JSON or weights; None for whole ones, and for files of other kinds."""
     try:
         if path.suffix == ".json":
             json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix == ".safetensors":
             with safe_open(path, framework="pt"):
                 return None
-    except (SafetensorError, ValueError, OSError) as error:
+        elif path.match(PICKLED):
+            _check_archive(path)
+    except (SafetensorError, BadZipFile, ValueError, OSError) as error:
         return f"{path} is truncated or damaged ({first_line(error)}): {AGAIN}"
     return None
+
+
+def pickle_fault(error: Exception, place: Path) -> str | None:
+    """What an error means that reading pickled weights ended with, where no file is known to be damaged; None for others."""
+    # By its name, since pickle is imported nowhere here; torch's own text advises to let the file run what it likes.
+    if type(error).__name__ not in ("UnpicklingError", "EOFError") and "unexpected EOF" not in str(error):
+        return None
+    names = ", ".join(path.name for path in sorted(place.glob(PICKLED))) or PICKLED
+    return (
+        f"its weights ({names}) are damaged, or hold more than tensors, which could run code and is not read: {AGAIN}, or have "
+        "them converted to safetensors"
+    )
 
 
 def check_adapters(config: Path, weights: Path) -> None:
@@ -84,6 +103,16 @@ def check_tensors(found: Mapping[str, Any], source: str) -> None:
 def first_line(error: Exception) -> str:
     """What an error says, without the advice and traces that follow."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _check_archive(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(len(_UNPACKED)) == _UNPACKED:
+            return
+    with ZipFile(path) as archive:
+        changed = archive.testzip()
+    if changed is not None:
+        raise BadZipFile(f"{changed} is not as it was written")
 
 
 def _gguf_damage(path: Path) -> str | None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -15,6 +16,7 @@ from ponder_causal_lm import CausalLMConfig
 from ponder_causal_lm.policy import CausalLMPolicy
 
 WEIGHTS = "model.safetensors"
+PICKLED = "pytorch_model.bin"
 DAMAGED = r" is truncated or damaged \(.+\): copy or download it again"
 
 
@@ -48,6 +50,65 @@ def test_a_truncated_shard_is_named(model):
     halve(shard)
     with pytest.raises(InputError, match=f"{shard.name}{DAMAGED}"):
         policy(model)
+
+
+def pickled(model: Path, content: object = None, **options: object) -> Path:
+    """The weights, or other content, as torch.save writes them, in place of safetensors."""
+    torch.save(content or load_file(model / WEIGHTS), model / PICKLED, **options)
+    (model / WEIGHTS).unlink()
+    return model / PICKLED
+
+
+ZIPPED = pytest.mark.parametrize("zipped", [True, False], ids=["zipped", "old"])
+
+
+@ZIPPED
+def test_whole_weights_of_torch_save_are_read(model, zipped):
+    expected = policy(model).model.state_dict()
+    pickled(model, _use_new_zipfile_serialization=zipped)
+    assert all(value.equal(expected[name]) for name, value in policy(model).model.state_dict().items())
+
+
+@pytest.mark.parametrize("content", [None, b"", bytes(range(256)) * 4], ids=["truncated", "empty", "garbage"])
+def test_damaged_weights_of_torch_save_are_named_with_what_to_do(model, content):
+    path = pickled(model)
+    halve(path) if content is None else path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{PICKLED}{DAMAGED}"):
+        policy(model)
+
+
+def test_a_changed_byte_among_weights_of_torch_save_that_stops_them_is_named(model):
+    path = pickled(model)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"_rebuild_tensor")
+    content[at : at + 4] = b"oops"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{PICKLED}{DAMAGED}"):
+        policy(model)
+
+
+@pytest.mark.parametrize("left", [40, 0.5, 0.9])
+def test_old_weights_of_torch_save_that_are_cut_off_are_named_with_what_to_do(model, left):
+    path = pickled(model, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    path.write_bytes(content[: left if left > 1 else int(left * len(content))])
+    with pytest.raises(InputError, match=rf"weights \({PICKLED}\) are damaged.* again, or .* safetensors$"):
+        policy(model)
+
+
+@ZIPPED
+def test_weights_that_would_run_code_are_refused_and_do_not(model, zipped, capsys):
+    pickled(model, {"weight": Shouting()}, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(InputError, match=rf"weights \({PICKLED}\) .* could run code and is not read: .* safetensors$"):
+        policy(model)
+    assert "it ran" not in capsys.readouterr().out
+
+
+class Shouting:
+    """Says so when it is unpickled."""
+
+    def __reduce__(self) -> tuple:
+        return print, ("it ran",)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
