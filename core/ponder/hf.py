@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ponder.errors import InputError
 from ponder.footprints import FORWARD as FORWARD
 from ponder.interfaces import Policy
 from ponder.prompts import encode_prompt as encode_prompt
@@ -153,6 +154,21 @@ def whole_weight(module: Any) -> Tensor:
 def adapters_only_add(module: nn.Module) -> bool:
     """Whether `whole_weight` is all that a module's adapters come to: not with DoRA, nor with biases of their own."""
     return not getattr(module, "lora_variant", None) and not any(getattr(module, "lora_bias", {}).values())
+
+
+def check_finite(weight: Tensor, name: str) -> None:
+    """Raise InputError for a weight with NaN or infinite values; `name` says which it is, and of what model.
+
+    Quantised weights are integers, and pass; those in 8-bit floating point do, too.
+    """
+    if not weight.is_floating_point() or weight.dtype.itemsize == 1 or not weight.numel():
+        return
+    # Both extremes are NaN where any value is; isfinite() would take thirty times as long, and memory.
+    if not torch.stack(weight.aminmax()).isfinite().all():
+        raise InputError(
+            f"{name} holds values that are not finite (NaN or infinite): get the whole model again, or take it from before its "
+            "training went wrong"
+        )
 
 
 @contextmanager

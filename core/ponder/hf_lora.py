@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ponder.errors import InputError
+from ponder.hf import check_finite
 from ponder.hf_quantised import dequantised, is_quantised
 from ponder.lora_options import LORA_OWNED
 
@@ -122,6 +123,8 @@ class Adapters:
                 raise InputError(
                     f"{path}: its adapters are in other places than the recipe's `lora` says, such as {min(missing)}"
                 )
+            for name, tensor in state.items():
+                check_finite(tensor, f"{path}: its tensor {name}")
             set_peft_model_state_dict(self._model, state, _NAME)
         except (OSError, RuntimeError, KeyError) as error:
             reason = str(error).strip().partition("\n")[0]

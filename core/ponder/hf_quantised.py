@@ -53,6 +53,14 @@ def prepared(model: PreTrainedModel) -> PreTrainedModel:
     return model.requires_grad_(False)
 
 
+def offsets(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The mean that was taken off the scales of each weight in 4 bits before they were quantised in turn; no state dict has it."""
+    for name, weight in model.named_parameters():
+        offset = getattr(getattr(weight, "quant_state", None), "offset", None)
+        if offset is not None:
+            yield name, offset
+
+
 def is_quantised(model: nn.Module) -> bool:
     """Whether any of its weights is held in 4 or 8 bits."""
     return any(type(parameter).__name__ in _WEIGHTS for parameter in model.parameters())

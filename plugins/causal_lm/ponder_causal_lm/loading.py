@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from transformers import (
 )
 
 from ponder.errors import InputError
-from ponder.hf import quiet_files
+from ponder.hf import check_finite, quiet_files
 from ponder.hf_gguf_rope import scale_as_stored
+from ponder.hf_quantised import offsets, prepared, quantisation
 from ponder_causal_lm.config import INSTALL_SMOLLM2, SMOLLM2, CausalLMConfig
 from ponder_causal_lm.gguf_tokenizer import cut_as_stored
 from ponder_causal_lm.wholeness import (
@@ -97,8 +99,6 @@ def load_model(source: str, config: CausalLMConfig) -> PreTrainedModel:
         options["attn_implementation"] = config.attention
     if config.bits is None:
         return _plain(source, options)
-    from ponder.hf_quantised import prepared, quantisation
-
     with quiet_files(), tempfile.TemporaryDirectory() as scratch:
         if _gguf(source) is None:
             compute = _compute_type(load_config(source), config)
@@ -123,13 +123,16 @@ def _plain(source: str, options: Mapping[str, Any]) -> PreTrainedModel:
 
 
 def _whole(source: str, **options: object) -> PreTrainedModel:
-    """The model, whose tensors are all in the checkpoint: transformers draws those that are not at random."""
+    """The model, whose tensors are all in the checkpoint, and finite: transformers draws those that are not there at random."""
     model: PreTrainedModel
     # What differs in size is looked at here, since transformers names it in a report of its own alone.
     model, found = _from(
         AutoModelForCausalLM, source, **options, output_loading_info=True, ignore_mismatched_sizes=True
     )
     check_tensors(found, source)
+    # A value of a quantised weight that is not finite shows in the weight's scales, or in their mean.
+    for name, weight in itertools.chain(model.state_dict().items(), offsets(model)):
+        check_finite(weight, f"{source}: its tensor {name}")
     return model
 
 

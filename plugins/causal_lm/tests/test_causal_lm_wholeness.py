@@ -17,6 +17,7 @@ from ponder_causal_lm.policy import CausalLMPolicy
 
 WEIGHTS = "model.safetensors"
 PICKLED = "pytorch_model.bin"
+UP = "model.layers.1.mlp.up_proj.weight"
 DAMAGED = r" is truncated or damaged \(.+\): copy or download it again"
 
 
@@ -140,12 +141,46 @@ def test_a_damaged_file_of_adapters_is_named(model, tmp_path, name):
 @pytest.mark.parametrize("options", [{}, {"load_in_4bit": True, "lora": {"r": 2}}], ids=["plain", "quantised"])
 def test_a_checkpoint_that_lacks_tensors_is_refused_with_their_names(model, options):
     tensors = load_file(model / WEIGHTS)
-    del tensors["model.layers.1.mlp.up_proj.weight"]
+    del tensors[UP]
     save_file(tensors, model / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(
         InputError, match=r"lacks tensors .*random: model\.layers\.1\.mlp\.up_proj\.weight; get the whole"
     ):
         policy(model, **options)
+
+
+def spoil(path: Path, name: str, value: float) -> None:
+    """One value of a tensor is another."""
+    tensors = load_file(path)
+    tensors[name].view(-1)[3] = value
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", ["auto", "bfloat16"])
+def test_a_tensor_that_is_not_finite_is_refused_with_its_name(model, value, dtype):
+    spoil(model / WEIGHTS, UP, value)
+    with pytest.raises(
+        InputError, match=rf"{model}: its tensor {UP} holds values that are not finite .* get the whole"
+    ):
+        policy(model, dtype=dtype)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["model.norm.weight", UP])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_tensor_that_is_not_finite_is_found_in_a_quantised_model(model, name, value, bits):
+    spoil(model / WEIGHTS, name, value)
+    with pytest.raises(InputError, match=rf"{name.removesuffix('weight')}[A-Za-z._]+ holds values that are not finite"):
+        policy(model, lora={"r": 2}, **{f"load_in_{bits}bit": True})
+
+
+def test_adapters_that_are_not_finite_are_refused_with_their_file(model, tmp_path):
+    policy(model, lora={"r": 2}, save_adapters="alone").save(tmp_path / "adapters")
+    weights = tmp_path / "adapters" / "adapter_model.safetensors"
+    spoil(weights, next(iter(load_file(weights))), float("nan"))
+    with pytest.raises(InputError, match=rf"{weights}: its tensor model.*lora_.* holds values that are not finite"):
+        policy(tmp_path / "adapters")
 
 
 def test_a_new_model_needs_no_tensors(model):

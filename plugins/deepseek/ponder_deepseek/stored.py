@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ponder.errors import InputError
+from ponder.hf import check_finite
 
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
@@ -53,10 +54,7 @@ class StoredTensors:
         value = self._value(name)
         if value.dtype.itemsize == 1 and value.dtype.is_floating_point:
             value = self._dequantised(name, value)
-        if not value.isfinite().all():
-            raise InputError(
-                f"the checkpoint's tensor {self.where(name)} holds values that are not finite (NaN or infinite)"
-            )
+        check_finite(value, f"the checkpoint's tensor {self.where(name)}")
         return value.to(dtype)
 
     def _dequantised(self, name: str, value: Tensor) -> Tensor:
