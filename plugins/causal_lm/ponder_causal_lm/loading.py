@@ -32,8 +32,10 @@ from ponder_causal_lm.wholeness import (
     check_adapters,
     check_template,
     check_tensors,
+    check_vocabulary,
     damage_at,
     first_line,
+    lack_of_tokenizer,
     pickle_fault,
 )
 
@@ -84,6 +86,7 @@ def load_config(source: str) -> PreTrainedConfig:
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     """Padding goes to the left, as generation wants it."""
     tokenizer: PreTrainedTokenizerBase = _from(AutoTokenizer, source, padding_side="left")
+    check_vocabulary(tokenizer, source)
     packed = _gguf(source)
     if packed is not None:
         cut_as_stored(tokenizer, packed)
@@ -173,7 +176,8 @@ def _from(kind: Any, source: str, **options: object) -> Any:
         return _found(kind, place, options)
     except Exception as error:
         # Damaged lengths and sizes send the readers of its files anywhere.
-        reason = damage_at(gguf or Path(place)) or pickle_fault(error, Path(place)) or first_line(error)
+        lack = lack_of_tokenizer(Path(place)) if kind is AutoTokenizer and gguf is None else None
+        reason = damage_at(gguf or Path(place)) or lack or pickle_fault(error, Path(place)) or first_line(error)
         raise InputError(f"cannot load a causal language model from {source}: {reason}") from None
 
 

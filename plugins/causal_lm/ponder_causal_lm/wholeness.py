@@ -20,6 +20,11 @@ PICKLED: Final = "pytorch_model*.bin"
 """Weights as torch.save wrote them, which transformers reads as tensors alone: nothing in them is run."""
 _UNPACKED: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """How such files from before PyTorch 1.6 begin; since then they are archives, with a checksum for each tensor."""
+_VOCABULARIES: Final = ("tokenizer.json", "*.model", "merges.txt", "vocab.txt")
+_NO_TOKENIZER: Final = (
+    "has no tokenizer: tokenizer.json is expected there (or tokenizer.model, or vocab.json with merges.txt) beside "
+    "tokenizer_config.json; copy them from the model that it was trained from"
+)
 _SHOWN: Final = 4
 """Names of tensors in a message; one layer alone has a dozen."""
 
@@ -66,6 +71,20 @@ def check_adapters(config: Path, weights: Path) -> None:
         damage = f"{config} is no mapping of options: {AGAIN}"
     if damage is not None:
         raise InputError(damage)
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    """Raise InputError for a tokenizer that knows special tokens alone: what transformers makes for a model that has none."""
+    if not tokenizer.get_vocab().keys() - tokenizer.get_added_vocab().keys() - set(tokenizer.all_special_tokens):
+        raise InputError(f"{source} {_NO_TOKENIZER}")
+
+
+def lack_of_tokenizer(directory: Path) -> str | None:
+    """Said of a directory where nothing is that a tokenizer can be made of; None of others, and of what is no directory."""
+    if not directory.is_dir() or any(path.match(pattern) for path in directory.iterdir() for pattern in _VOCABULARIES):
+        return None
+    is_model = any((directory / name).exists() for name in ("config.json", "adapter_config.json"))
+    return f"it {_NO_TOKENIZER}" if is_model else "it holds no model: config.json is expected there"
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase, directory: Path) -> None:

@@ -119,6 +119,30 @@ def test_a_broken_file_of_json_is_named(model, name):
         policy(model)
 
 
+@pytest.mark.parametrize("name", ["qwen2", "llama3"], ids=["made_up_by_transformers", "not_made_up"])
+@pytest.mark.parametrize("kept", [[], ["tokenizer_config.json"], ["vocab.json"]], ids=str)
+def test_a_model_without_a_tokenizer_is_refused_with_the_files_that_are_expected(pretrained, tmp_path, name, kept):
+    for file in ("config.json", WEIGHTS):
+        shutil.copy(Path(pretrained(name)) / file, tmp_path)
+    for file in kept:
+        (tmp_path / file).write_text("{}")
+    with pytest.raises(
+        InputError, match=rf"{tmp_path}:? (it )?has no tokenizer: tokenizer\.json is expected there \(or .*copy"
+    ):
+        policy(tmp_path)
+
+
+def test_a_tokenizer_in_one_file_is_enough(model):
+    before = policy(model).tokenizer.get_vocab()
+    (model / "tokenizer_config.json").unlink()
+    assert policy(model).tokenizer.get_vocab() == before
+
+
+def test_a_directory_that_holds_no_model_is_said_to(tmp_path):
+    with pytest.raises(InputError, match=rf"from {tmp_path}: it holds no model: config\.json is expected there"):
+        policy(tmp_path)
+
+
 def test_a_broken_chat_template_is_named_with_its_line(model):
     (model / "chat_template.jinja").write_text("{{ bos_token }}\n{% for m in messages %}{{ m.content ")
     with pytest.raises(InputError, match=r"chat_template\.jinja, line 2: this is not a Jinja template: .*mend it"):
