@@ -8,8 +8,8 @@ from typing import Any, Final
 LORA_OWNED: Final = ("task_type", "inference_mode", "base_model_name_or_path", "revision", "peft_type", "auto_mapping")
 """Keys of peft's LoraConfig that follow from the policy."""
 
-LORA_TYPES: Final[Mapping[str, Any]] = {"init_lora_weights": Any}
-"""What may be given where peft's annotation says more than goes here: `check_lora` tells what does."""
+LORA_TYPES: Final[Mapping[str, Any]] = {"init_lora_weights": Any, "lora_alpha": float}
+"""What may be given where peft's annotation is not right: `check_lora` tells how adapters may begin, and alpha is any number."""
 
 _STARTS: Final = (True, "gaussian", "orthogonal", "mica")
 """Values of `init_lora_weights` with which new adapters change neither the model's outputs nor the weights below them."""

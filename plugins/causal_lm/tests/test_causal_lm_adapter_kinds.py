@@ -140,7 +140,7 @@ def test_training_the_models_own_biases_is_refused_since_they_stay_when_adapters
     [
         ({"r": "x"}, "lora.r: expects int, not 'x'"),
         ({"r": -1}, "lora.r: the rank of adapters must be at least 1, not -1"),
-        ({"lora_alpha": None}, "lora.lora_alpha: expects int, not None"),
+        ({"lora_alpha": None}, "lora.lora_alpha: expects float, not None"),
         ({"lora_dropout": 2}, "lora.lora_dropout: must be at least 0 and below 1, not 2"),
         ({"lora_dropout": -0.1}, "lora.lora_dropout: must be at least 0 and below 1, not -0.1"),
         ({"target_modules": 3}, "lora.target_modules: expects list[str] | str | null, not 3"),
