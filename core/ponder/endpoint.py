@@ -25,6 +25,7 @@ _LONGEST_WISHED_PAUSE: Final = 600.0
 _TEMPORARY: Final = frozenset({408, 409, 429, *range(500, 600)})
 _NOT_ALLOWED: Final = frozenset({401, 403})
 _CHARACTERS_A_TOKEN: Final = 4
+_TOLD: Final = ("requests", "retries", "waited_seconds", "endpoint_tokens")
 _SHOWN: Final = 80
 _SHOWN_OF_ERRORS: Final = 300
 _READ_OF_ERRORS: Final = 1 << 16
@@ -79,16 +80,14 @@ class Reply:
 
 @dataclass(slots=True)
 class Budget:
-    """How much may still be asked, and how often it was; shared by the threads that ask."""
+    """How much may still be asked, and how much was; shared by the threads that ask."""
 
     calls: int | None
     """Requests left; None for any number."""
     tokens: int | None
     """Tokens left; None for any number."""
-    requests: int = 0
-    """Requests so far, retries included."""
-    used: int = 0
-    """Tokens so far."""
+    _asked: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_TOLD, 0.0))
+    """What `statistics` tells."""
     _under_way: int = 0
     """Requests whose tokens are set aside and not yet counted."""
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -110,16 +109,29 @@ class Budget:
                 raise SpentError("max_tokens", self.tokens, tokens)
             self.calls = None if self.calls is None else self.calls - 1
             self.tokens = None if self.tokens is None else self.tokens - tokens
-            self.requests += 1
+            self._asked["requests"] += 1
             self._under_way += 1
+
+    def pause(self, seconds: float) -> None:
+        """Wait before a request is sent again."""
+        with self._changed:
+            self._asked["retries"] += 1
+            self._asked["waited_seconds"] += seconds
+        time.sleep(seconds)
 
     def settle(self, taken: int, used: int) -> None:
         """Put back what was set aside and not used, or take what was used beyond."""
         with self._changed:
             self.tokens = None if self.tokens is None else self.tokens + taken - used
-            self.used += used
+            self._asked["endpoint_tokens"] += used
             self._under_way -= 1
             self._changed.notify_all()
+
+    def statistics(self) -> dict[str, float]:
+        """Requests, retries among them, what all threads waited before these, and tokens, since it was last asked."""
+        with self._changed:
+            told, self._asked = self._asked, dict.fromkeys(_TOLD, 0.0)
+        return told
 
     def _has(self, tokens: int) -> bool:
         """Whether a request fits, or cannot fit any more because calls, unlike tokens, are never put back."""
@@ -175,7 +187,7 @@ class Endpoint:
             finally:
                 budget.settle(likely, used)
             if attempt < self.retries:
-                time.sleep(max(asked, min(_LONGEST_PAUSE, self.backoff * 2**attempt)))
+                budget.pause(max(asked, min(_LONGEST_PAUSE, self.backoff * 2**attempt)))
         raise UnansweredError(f"no answer from {self.url} after {self.retries + 1} tries; the last: {problem}")
 
     def _once(self, question: Question) -> Reply:

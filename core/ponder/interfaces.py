@@ -63,7 +63,11 @@ class Reward(Protocol):
 
 @runtime_checkable
 class BatchReward(Protocol):
-    """Scores many completions at once: reward models, judges, group statistics."""
+    """Scores many completions at once: reward models, judges, group statistics.
+
+    May have a method `statistics()`: numbers by name about its work since it was last called, such as the requests to a judge;
+    stages log them as `rewards/<the reward's name>/<name>`, beside their speed.
+    """
 
     def score(self, rollouts: Sequence[Rollout]) -> Sequence[float | None]:
         """A score, or None to abstain, for each rollout in order."""

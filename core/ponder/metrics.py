@@ -102,7 +102,7 @@ def _number(value: float) -> float:
     return value if isinstance(value, bool | int | float) else float(value)
 
 
-def sampler_statistics(sampler: object) -> dict[str, float]:
-    """What a sampler says about what it has drawn since it was last asked; see `ponder.interfaces.Sampler`."""
-    own = getattr(sampler, "statistics", None)
+def statistics_of(component: object) -> dict[str, float]:
+    """What a sampler or a reward says about its work since it was last asked; see `ponder.interfaces`."""
+    own = getattr(component, "statistics", None)
     return dict(own()) if own else {}

@@ -16,6 +16,7 @@ from ponder.components import RewardConfig
 from ponder.confinement import MISSING, Tier, available_tier
 from ponder.errors import InputError, PonderError, StageError
 from ponder.interfaces import BatchReward, Reward
+from ponder.metrics import statistics_of
 from ponder.nursery_main import judged
 from ponder.scopes import TASK_KEY, scoped_batch_reward, scoped_reward
 from ponder.suggestions import shown
@@ -161,6 +162,15 @@ class Rubric:
             for failure in _FAILURES:
                 metrics[f"rewards/{name}/{failure}"] = float(sum(score.statuses[name] == failure for score in scores))
         return {**metrics, "unscored": float(len(scores) - len(totals))}
+
+    def statistics(self) -> dict[str, float]:
+        """What the rewards that run in this process say about their work since they were last asked; see `BatchReward`."""
+        return {
+            f"rewards/{named.name}/{name}": value
+            for named in self._rewards
+            if _is_batch(named.reward)
+            for name, value in statistics_of(named.reward).items()
+        }
 
     def close(self) -> None:
         """End the worker processes."""

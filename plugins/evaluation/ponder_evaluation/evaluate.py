@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from ponder import Example, Policy, Rollout, Sampler, StageResult
 from ponder.errors import InputError, StageError
-from ponder.metrics import sampler_statistics
+from ponder.metrics import statistics_of
 from ponder.randomness import derive_seed
 from ponder.rollouts import decode_rollouts, encode_rollouts
 from ponder_evaluation.breakdown import by_problem, curves, groups, tally
@@ -138,7 +138,7 @@ class _Questioner:
         self._journal.append(key, encode_rollouts(rollouts, scores))
         tokens = sum(rollout.completion.length for rollout in rollouts)
         speed = {"tokens_per_second": tokens / (time.perf_counter() - started)}
-        self._context.timing({**speed, **sampler_statistics(self._sampler)}, index)
+        self._context.timing({**speed, **statistics_of(self._sampler), **statistics_of(self._rubric)}, index)
         return rollouts, scores
 
     def flops(self, examples: Sequence[Example], generated: int) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ponder.metrics import statistics_of
 from ponder_grpo.config import GrpoConfig
 from ponder_grpo.engine import Counters
 from ponder_grpo.measures import correctness, measure, per_task
@@ -50,9 +51,9 @@ class Reporter:
             self.table.add(step, all_rows(drawn) if keep_all else sample_rows(drawn, self.config.group_size))
         self._explain(step, drawn, metrics)
 
-    def report_timing(self, step: int, drawn: Drawn, seconds: Mapping[str, float]) -> None:
+    def report_timing(self, step: int, drawn: Drawn, rubric: Rubric, seconds: Mapping[str, float]) -> None:
         """Log what depends on the clock."""
-        timing = {f"seconds/{phase}": spent for phase, spent in seconds.items()}
+        timing = {f"seconds/{phase}": spent for phase, spent in seconds.items()} | statistics_of(rubric)
         if drawn.seconds:
             tokens = sum(len(rollout.completion.token_ids) for rollout in drawn.rollouts)
             timing["completion_tokens_per_second"] = tokens / max(sum(seconds.values()), 1e-9)

@@ -118,8 +118,9 @@ class Training:
         self.counters.steps_done = step + 1
         metrics = {**batch.metrics, **self._changing(drawn, max_tokens), **learnt, **self._spent()}
         is_last = step == config.steps - 1 or self.is_spent
-        self.reporter.report(step, drawn, self.curriculum.rubrics.at(step), metrics, is_last=is_last)
-        self.reporter.report_timing(step, drawn, seconds)
+        rubric = self.curriculum.rubrics.at(step)
+        self.reporter.report(step, drawn, rubric, metrics, is_last=is_last)
+        self.reporter.report_timing(step, drawn, rubric, seconds)
         self.context.expect_steps(self.budget.expected_steps(self.counters.flops, step + 1, config.steps))
 
     def finish(self) -> StageResult:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ponder import Completion, Example, Policy, Rollout, Sampler
 from ponder.errors import PonderError, StageError
 from ponder.hf import encode_prompt
-from ponder.metrics import sampler_statistics
+from ponder.metrics import statistics_of
 from ponder.randomness import derive_seed
 from ponder.rubric import Score
 from ponder.text import with_prefill
@@ -74,7 +74,7 @@ class Drawer:
         chunk = self._drawn(index, first, examples)
         self._journal.append(key, asdict(chunk))
         speed = {"tokens_per_second": chunk.tokens / (time.perf_counter() - started)}
-        self._context.timing({**speed, **sampler_statistics(self.sampler)}, index)
+        self._context.timing({**speed, **statistics_of(self.sampler), **statistics_of(self._rubric)}, index)
         return chunk
 
     def _drawn(self, index: int, first: int, examples: Sequence[Example]) -> Chunk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ponder import Example, Rollout
@@ -40,16 +40,21 @@ class Judge:
         self._config = config
         self._template = config.prompt or TEMPLATE
         self._calls, self._tokens = config.max_calls, config.max_tokens
+        self._told: dict[str, float] = {}
         key_of(config, _REWARD)
 
     def score(self, rollouts: Sequence[Rollout]) -> list[float | None]:
         """See `BatchReward`."""
         prompts = [self._prompt(rollout) for rollout in rollouts]
         replies = self._replies(list(dict.fromkeys(prompt for prompt in prompts if prompt)))
-        return [
-            0.0 if prompt == "" else None if prompt is None else self._verdict(replies.get(prompt))
-            for prompt in prompts
-        ]
+        verdicts = {prompt: self._verdict(reply) for prompt, reply in replies.items()}
+        self._count({"unclear": sum(verdict is None for verdict in verdicts.values())})
+        return [0.0 if prompt == "" else verdicts.get(prompt or "") for prompt in prompts]
+
+    def statistics(self) -> dict[str, float]:
+        """What was asked since this was last called; see `JudgeConfig`."""
+        told, self._told = self._told, {}
+        return told
 
     def _prompt(self, rollout: Rollout) -> str | None:
         """What the model is asked; None for what it cannot be asked, and nothing where there is nothing to judge."""
@@ -81,12 +86,18 @@ class Judge:
             raise spent(error, _WHO, self._config) from None
         finally:
             self._calls, self._tokens = budget.calls, budget.tokens
+            self._count(budget.statistics())
+        self._count({"kept_replies": answers.kept, "unanswered": len(answers.problems)})
         if answers.problems:
             asked = len(prompts) - answers.kept
             _logger.warning(
                 "the judge left %d of %d questions open: %s", len(answers.problems), asked, answers.problems[0]
             )
         return {prompt: reply.text for prompt, reply in answers.replies.items()}
+
+    def _count(self, counts: Mapping[str, float]) -> None:
+        for name, count in counts.items():
+            self._told[name] = self._told.get(name, 0.0) + count
 
     def _endpoint(self) -> Endpoint:
         return endpoint_of(self._config, _WHO, _REWARD, self._body(), self._config.max_reply_tokens, wants_text=False)
@@ -97,9 +108,7 @@ class Judge:
     def _endpoint_identity(self) -> dict[str, object]:
         return {"url": self._config.url, **self._body()}
 
-    def _verdict(self, reply: str | None) -> float | None:
-        if reply is None:
-            return None
+    def _verdict(self, reply: str) -> float | None:
         said = reply.rpartition(THINK_CLOSE)[2].strip()
         scores = {float(number) for number in _VERDICT.findall(said)}
         lowest, highest = self._config.lowest, self._config.highest

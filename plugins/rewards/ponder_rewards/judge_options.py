@@ -25,7 +25,10 @@ class JudgeConfig(EndpointOptions, RewardConfig):
     """What a language model behind an OpenAI-compatible endpoint thinks of a response, from 0 to 1.
 
     Abstains where the endpoint fails after all retries, where its reply gives no clear score, where the response is longer than
-    `max_characters`, and, when `prompt` asks for it, where the example has no answer.
+    `max_characters`, and, when `prompt` asks for it, where the example has no answer. Beside a stage's speed (`timings.jsonl`, and
+    the trackers) stand, for a reward called NAME: `rewards/NAME/requests` with the `retries` among them, the `waited_seconds` before
+    these and the `endpoint_tokens`; and of the questions how many were `unanswered`, `unclear` (a reply without a clear score) and
+    known from before (`kept_replies`).
     """
 
     prompt: str = ""

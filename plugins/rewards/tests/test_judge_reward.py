@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ponder import Completion, Example, Rollout
 from ponder.errors import InputError, StageError
-from ponder.testing.endpoints import Answer, Body, StubEndpoint
+from ponder.testing.endpoints import Answer, Body, StubEndpoint, completion
 from ponder_rewards import JudgeConfig
 from ponder_rewards.judge import Judge
 
@@ -167,6 +167,21 @@ def test_one_question_that_stays_open_abstains_and_is_told_of(
     with caplog.at_level(logging.WARNING):
         assert judge().score(rollouts("good", "bad")) == [1.0, None]
     assert "1 of 2 questions open" in caplog.text
+
+
+def test_what_was_asked_is_counted_until_it_is_told(endpoint: Endpoint, judge: Callable[..., Judge]) -> None:
+    def answer(number: int, prompt: str) -> Answer:
+        return (429, b"", {}) if "\nbad\n" in prompt else "Well." if "\nodd\n" in prompt else completion("Score: 10")
+
+    endpoint.answer = answer
+    asking = judge(backoff_seconds=0.01)
+    asking.score(rollouts("good", "bad", "odd"))
+    told = asking.statistics()
+    assert told.pop("endpoint_tokens") > 100
+    assert told.pop("waited_seconds") == pytest.approx(0.01 + 0.02)
+    assert told == {"requests": 5, "retries": 2, "kept_replies": 0, "unanswered": 1, "unclear": 1}
+    asking.score(rollouts("good"))
+    assert asking.statistics()["kept_replies"] == 1
 
 
 def test_an_endpoint_that_is_down_is_given_up(judge: Callable[..., Judge], endpoint: Endpoint) -> None:

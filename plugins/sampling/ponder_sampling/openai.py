@@ -35,7 +35,7 @@ class OpenaiSampler:
         self.source: Mapping[str, str] = {"model": config.model, "url": config.url}
         """Whose completions these are."""
         self._budget = Budget(config.max_calls, config.max_tokens)
-        self._told = {"requests": 0.0, "retries": 0.0, "kept_replies": 0.0, "endpoint_tokens": 0.0}
+        self._kept_replies = 0
 
     def sample(self, policy: Policy | None, examples: Sequence[Example], n: int, seed: int) -> list[list[Completion]]:
         """`n` completions for each example, in order; the policy is not asked.
@@ -53,9 +53,9 @@ class OpenaiSampler:
         return [[self._completion(replies[question.key], version) for question in group] for group in groups]
 
     def statistics(self) -> dict[str, float]:
-        """Requests, retries among them, replies that had been kept, and tokens, since it was last asked."""
-        told, self._told = self._told, dict.fromkeys(self._told, 0.0)
-        return told
+        """What was asked, and how many replies had been kept, since it was last asked; see `Budget`."""
+        kept, self._kept_replies = self._kept_replies, 0
+        return {**self._budget.statistics(), "kept_replies": float(kept)}
 
     def _question(self, example: Example, place: int, sample: int, seed: int) -> Question:
         messages = self._messages(example)
@@ -75,7 +75,6 @@ class OpenaiSampler:
     def _replies(self, questions: Mapping[str, Question]) -> Mapping[str, Reply]:
         config, budget = self.config, self._budget
         kept = KeptReplies(cache_directory(config.cache, "openai"), {"url": config.url, **self._body()}, _WHO)
-        requests, used = budget.requests, budget.used
         try:
             # Nothing is trained on these in the same step, so a step that a signal ends loses no more than is kept.
             answers = ask_all(
@@ -83,18 +82,12 @@ class OpenaiSampler:
             )
         except SpentError as error:
             raise spent(error, _WHO, config) from None
-        new = len(answers.replies) - answers.kept
-        self._count(requests=budget.requests - requests, retries=budget.requests - requests - new)
-        self._count(kept_replies=answers.kept, endpoint_tokens=budget.used - used)
+        self._kept_replies += answers.kept
         if answers.problems:
             raise StageError(
                 f"{_WHO} left {len(answers.problems)} of {len(questions)} questions open: {answers.problems[0]}; {KEPT}"
             )
         return answers.replies
-
-    def _count(self, **counts: int) -> None:
-        for name, count in counts.items():
-            self._told[name] += count
 
     def _body(self) -> dict[str, object]:
         config = self.config

@@ -12,7 +12,7 @@ import pytest
 from ponder import Completion, Example
 from ponder.endpoint import Reply
 from ponder.errors import InputError, StageError
-from ponder.metrics import sampler_statistics
+from ponder.metrics import statistics_of
 from ponder.testing.endpoints import StubEndpoint, completion
 from ponder.text import is_well_formed, split_response
 from ponder_sampling import OpenaiConfig
@@ -151,9 +151,9 @@ def test_what_may_pass_is_tried_again_and_counted(
     sampler = teacher(concurrency=1)
     ((one, _),) = sampler.sample(None, [SUM], 2, 7)
     assert one.text == "Yes"
-    told = sampler_statistics(sampler)
+    told = statistics_of(sampler)
     assert (told["requests"], told["retries"], told["kept_replies"]) == (3, 1, 0)
-    assert sampler_statistics(sampler)["requests"] == 0
+    assert statistics_of(sampler)["requests"] == 0
 
 
 def test_a_teacher_that_is_not_there_is_said_with_where_it_should_be(teacher: Callable[..., OpenaiSampler]) -> None:

@@ -16,6 +16,7 @@ from ponder import Completion, Example, Policy, Rollout, Sampler
 from ponder.errors import InputError, StageError
 from ponder.hf import encode_prompt
 from ponder.journal import Journal
+from ponder.metrics import statistics_of
 from ponder.randomness import derive_seed, permutation
 from ponder.rollouts import decode_rollouts, encode_rollouts
 from ponder.rubric import Rubric, Score
@@ -95,7 +96,8 @@ class Drawer:
         rollouts = self._sample(step)
         sampled = time.perf_counter()
         scores = self.rubric.score(rollouts)
-        self.context.timing({"seconds/sample": sampled - started, "seconds/score": time.perf_counter() - sampled})
+        seconds = {"seconds/sample": sampled - started, "seconds/score": time.perf_counter() - sampled}
+        self.context.timing({**seconds, **statistics_of(self.rubric)})
         self.journal.append(f"step-{step}", encode_rollouts(rollouts, scores))
         return rollouts, scores
 
