@@ -205,6 +205,13 @@ def test_a_schedule_for_a_part_that_the_task_does_not_have(doctor, tmp_path):
     assert "did you mean 'exam'?" in found["parts"]
 
 
+def test_prompts_that_fill_the_context_of_the_policy(doctor, tmp_path):
+    (tmp_path / "sums.jsonl").write_text(rows("4", "12", "7") + rows("9", about="again " * 2000))
+    found = doctor("stages.zero.task=sums", FORMAT_ALONE)
+    assert "1 of 4 examples have a prompt that fills the model's context" in found["prompts"]
+    assert "the first is example 3" in found["prompts"]
+
+
 def test_a_reward_that_always_hangs_is_told_once(doctor):
     found = doctor("rewards.format={type: hanging}", FORMAT_ALONE)
     assert set(found) == {"full_marks"}

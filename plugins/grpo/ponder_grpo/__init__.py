@@ -42,6 +42,12 @@ def ponder_checks() -> Iterator[Check]:
         lazy("ponder_grpo.checks:examine_spread"),
     )
     yield Check(
+        "prompts",
+        "Do the prompts leave room in the policy's context for an answer?",
+        _asks,
+        lazy("ponder_grpo.checks:examine_prompts"),
+    )
+    yield Check(
         "parts",
         "Does the task have the parts that `task_from` names, and enough to ask at first?",
         _begins_later,
@@ -53,6 +59,10 @@ def _draws(patient: Patient) -> Hashable | None:
     if patient.entry.type != "grpo":
         return None
     return (patient.starting_point, patient.names("sampler", "sampler"), patient.names("task", "task"))
+
+
+def _asks(patient: Patient) -> Hashable | None:
+    return (patient.starting_point, patient.names("task", "task")) if patient.entry.type == "grpo" else None
 
 
 def _learns(patient: Patient) -> Hashable | None:

@@ -16,7 +16,7 @@ from ponder.types import Completion, Example, Rollout
 from ponder_grpo.config import GrpoConfig
 from ponder_grpo.curriculum import length_limit, temperature_of
 from ponder_grpo.forward import policy_logprobs
-from ponder_grpo.problems import check_parts
+from ponder_grpo.problems import MOST_ENCODED, check_lengths, check_parts
 from ponder_grpo.reports import NOTABLE_GAP
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ TOKENS: Final = 24
 """Tokens of a completion that is compared."""
 LEARNT_TOKENS: Final = 64
 """Tokens of a completion that is scored."""
-MOST_EXAMPLES: Final = 100_000
-"""Examples that are looked through for the parts of a mixture."""
 
 
 def examine_sampler(patient: Patient) -> Iterator[Finding]:
@@ -73,9 +71,17 @@ def examine_spread(patient: Patient) -> Iterator[Finding]:
 
 def examine_parts(patient: Patient) -> Iterator[Finding]:
     """Look for the parts among all examples; where there are too many to read, that is left to the run."""
-    examples = patient.examples(MOST_EXAMPLES)
-    if len(examples) < MOST_EXAMPLES:
+    examples = patient.examples(MOST_ENCODED)
+    if len(examples) < MOST_ENCODED:
         check_parts(examples, patient.entry.config)
+    yield from ()
+
+
+def examine_prompts(patient: Patient) -> Iterator[Finding]:
+    """Encode the prompts as the run does before its first step."""
+    check_lengths(
+        patient.examples(MOST_ENCODED), patient.policy(), patient.tokenizer(), patient.names("task", "task")[0]
+    )
     yield from ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from ponder.errors import InputError
 from ponder.hf import encode_prompt
@@ -65,12 +65,15 @@ def check_parts(examples: Sequence[Example], config: GrpoConfig) -> None:
         )
 
 
-def check_lengths(examples: Sequence[Example], policy: Policy, name: str) -> None:
-    """Raise InputError when prompts leave no room in the policy's context; a task of very many examples is not looked through."""
+def check_lengths(examples: Sequence[Example], policy: Policy, tokenizer: Any, name: str) -> None:
+    """Raise InputError when prompts leave no room in the policy's context; a task of very many examples is not looked through.
+
+    `tokenizer` is the policy's, with the chat template that it is trained with.
+    """
     context = getattr(policy.model.config, "max_position_embeddings", None)
     if not context or len(examples) >= MOST_ENCODED:
         return
-    lengths = [len(encode_prompt(policy.tokenizer, example.prompt)) for example in examples]
+    lengths = [len(encode_prompt(tokenizer, example.prompt)) for example in examples]
     long = [index for index, length in enumerate(lengths) if length >= context]
     if long:
         raise InputError(

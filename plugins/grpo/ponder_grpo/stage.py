@@ -81,7 +81,7 @@ class Training:
         self.budget = make_budget(config, context)
         self.curriculum = Curriculum(config, context)
         self.policy = context.policy(config.policy)
-        check_lengths(self.curriculum.examples, self.policy, config.task)
+        check_lengths(self.curriculum.examples, self.policy, self.policy.tokenizer, config.task)
         self.experts = experts_of(self.policy, config)
         if self.experts is not None:
             context.say(announcement(config))
