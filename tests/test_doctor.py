@@ -125,6 +125,31 @@ def test_a_reward_without_spread(doctor):
     assert "it has no spread" in doctor("rewards.format={type: constant}", FORMAT_ALONE)["full_marks"]
 
 
+PENALISED = "stages.zero.rewards=[accuracy, format, {type: soft_overlong, max_length: 16000, buffer: 4000}]"
+
+
+def test_a_penalty_for_length_that_no_short_response_meets_is_no_problem(doctor, capsys):
+    assert doctor(PENALISED, "samplers.rollouts.max_new_tokens=16000") == {}
+    main(["doctor", "ill.yaml", PENALISED, "samplers.rollouts.max_new_tokens=16000"])
+    assert "punish" not in capsys.readouterr().out
+
+
+def test_a_penalty_for_lengths_that_the_stage_never_draws_is_a_warning(doctor, capsys):
+    assert doctor(PENALISED) == {}
+    main(["doctor", "ill.yaml", PENALISED])
+    assert "gives 0.0 to every response of up to 16 tokens, and the stage draws none" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("penalty", ["length", "cosine_length"])
+def test_a_length_reward_that_prefers_right_answers_but_never_gives_full_marks_is_no_problem(doctor, penalty):
+    assert doctor(f"stages.zero.rewards=[accuracy, format, {{type: {penalty}}}]") == {}
+
+
+def test_a_reward_on_another_scale_that_likes_nothing_better_than_wrong_answers(doctor):
+    found = doctor("rewards.accuracy={type: halved}")
+    assert "reward 'accuracy' rejects the reference answer of 4 of 4 examples" in found["full_marks"]
+
+
 def test_exam_problems_among_those_that_are_learnt_from(doctor, tmp_path):
     text = RECIPE + "  graded: {type: evaluate, policy: zero, task: exam, rewards: [accuracy], sampler: rollouts}\n"
     (tmp_path / "ill.yaml").write_text(text)

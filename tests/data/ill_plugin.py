@@ -90,6 +90,15 @@ class Adding:
         return float(sum(map(int, re.findall(r"[0-9]+", completion.text))) == int(example.answer))
 
 
+class Halved:
+    """Gives half a mark to what is tagged, right or wrong."""
+
+    def __init__(self, config: ExactConfig) -> None: ...
+
+    def __call__(self, example: Any, completion: Any) -> float:
+        return 0.5 * completion.text.rstrip().endswith("</answer>")
+
+
 def _fast(config: FastConfig) -> Any:
     from ponder_sampling.fast import FastSampler
 
@@ -144,6 +153,7 @@ def ponder_rewards() -> Iterator[Component[Any]]:
     yield Component("hanging", HangingConfig, Hanging)
     yield Component("exact", ExactConfig, Exact)
     yield Component("adding", ExactConfig, Adding)
+    yield Component("halved", ExactConfig, Halved)
 
 
 @hookimpl

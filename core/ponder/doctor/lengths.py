@@ -9,11 +9,10 @@ from ponder.doctor.findings import Check, Finding
 from ponder.doctor.patient import Patient
 from ponder.doctor.rewards import Marked, marking_of, scores_rollouts
 from ponder.suggestions import shown
-from ponder.workloads import length_limit
 
 
 def _draws_within(patient: Patient) -> Hashable | None:
-    scored, limit = scores_rollouts(patient), _limit(patient)
+    scored, limit = scores_rollouts(patient), patient.longest_completion()
     return None if scored is None or limit is None else (scored, limit)
 
 
@@ -21,7 +20,7 @@ def examine_lengths(patient: Patient) -> Iterator[Finding]:
     """Count the tokens of tags and answer, without any reasoning, of the shortest response that gets full marks."""
     if not patient.rewards():
         return
-    limit, tokenizer = _limit(patient) or 0, patient.tokenizer()
+    limit, tokenizer = patient.longest_completion() or 0, patient.tokenizer()
     marked = [mark for mark in marking_of(patient).marked if _frames(mark)]
     needed = {mark.place: _shortest(mark, tokenizer) for mark in marked}
     over = [mark for mark in marked if needed[mark.place] > limit]
@@ -34,17 +33,6 @@ def examine_lengths(patient: Patient) -> Iterator[Finding]:
             f"{shown(first.example.answer)})",
             "raise the sampler's max_new_tokens well above that, or ask for less in the rewards",
         )
-
-
-def _limit(patient: Patient) -> int | None:
-    """The longest completion that the stage ever draws; None where that is not known."""
-    if not patient.has("sampler"):
-        return None
-    recipe, config = patient.clinic.recipe, patient.entry.config
-    (sampler, *_) = patient.names("sampler", "sampler")
-    # A curriculum lets completions grow beyond the sampler's own limit.
-    planned = config.workload(recipe).length if hasattr(config, "workload") else None
-    return max((limit for limit in (length_limit(recipe, sampler), planned) if limit is not None), default=None)
 
 
 def _shortest(mark: Marked, tokenizer: Any) -> int:

@@ -15,6 +15,7 @@ from ponder.chat_templates import set_template_file
 from ponder.doctor.findings import NotYetError
 from ponder.entries import SECTIONS, Entry
 from ponder.lineage import stages_reached
+from ponder.workloads import length_limit
 
 if TYPE_CHECKING:
     from ponder.components import Kind
@@ -123,6 +124,16 @@ class Patient:
         """The stage's sampler, with some of its options replaced."""
         (name, *_) = self.names("sampler", "sampler")
         return building.build_sampler(self.clinic.recipe, name, changes)
+
+    def longest_completion(self) -> int | None:
+        """The most tokens that the stage ever draws for an answer; None where that is not known."""
+        if not self.has("sampler"):
+            return None
+        recipe, config = self.clinic.recipe, self.entry.config
+        (sampler, *_) = self.names("sampler", "sampler")
+        # A curriculum lets completions grow beyond the sampler's own limit.
+        planned = config.workload(recipe).length if hasattr(config, "workload") else None
+        return max((limit for limit in (length_limit(recipe, sampler), planned) if limit is not None), default=None)
 
     def rewards(self) -> tuple[str, ...]:
         """The names of the stage's rewards that can be computed now."""

@@ -15,6 +15,7 @@ REASONING: Final[dict[Language, str]] = {
 }
 _SUMMARY: Final[dict[Language, str]] = {"en": "The answer is {answer}.", "zh": "答案是 {answer}。"}
 _NONSENSE: Final = "purple seven because the the the"
+_CHARACTERS_A_TOKEN: Final = 4
 QUESTION_AGAIN: Final = ("the question again", "the question again in answer tags")
 """How responses are written that say what was asked, and nothing else."""
 
@@ -77,5 +78,14 @@ def _thought(reasoning: str, prefilled: str) -> str:
     return f"{opened}{reasoning}{THINK_CLOSE}"
 
 
+def long_completion(tokens: int) -> Completion:
+    """A completion of so many tokens that says the same again and again, cut off by its length limit."""
+    text = f"{REASONING['en']} "
+    length = tokens * _CHARACTERS_A_TOKEN
+    return Completion((text * (length // len(text) + 1))[:length], tuple(range(tokens)), finish_reason="length")
+
+
 def _written(style: str, text: str, frame: str | None = None, *, is_right: bool = True) -> Written:
-    return Written(style, Completion(text, token_ids=tuple(range(max(1, len(text) // 4)))), is_right, frame)
+    return Written(
+        style, Completion(text, token_ids=tuple(range(max(1, len(text) // _CHARACTERS_A_TOKEN)))), is_right, frame
+    )

@@ -9,7 +9,7 @@ from typing import Final
 
 from ponder.doctor.findings import Check, Finding
 from ponder.doctor.patient import Patient
-from ponder.doctor.responses import QUESTION_AGAIN, Written, written_responses
+from ponder.doctor.responses import QUESTION_AGAIN, Written, long_completion, written_responses
 from ponder.errors import InputError
 from ponder.prompts import prefilled_text
 from ponder.rubric import NamedReward, Rubric, Score
@@ -23,6 +23,8 @@ EXAMPLES: Final = 16
 FULL_MARKS: Final = 1.0
 CLOSE: Final = 1e-9
 SHOWN: Final = 3
+ENDLESS: Final = 1 << 17
+"""Tokens of a response that is longer than what anybody draws."""
 TRIED: Final = 2
 """Time-outs that tell a reward which hangs, and responses that are scored at once until it is known not to."""
 
@@ -36,10 +38,15 @@ class Marked:
     responses: Sequence[Written]
     scores: Sequence[Score]
 
-    def best(self, reward: str) -> float | None:
-        """The highest score of a reward on a right response; None when it abstained on all."""
-        parts = [score.parts[reward] for score, written in self._pairs() if written.is_right]
+    def best(self, reward: str, *, is_right: bool = True) -> float | None:
+        """The highest score of a reward on a right response, or on a wrong one; None when it abstained on all."""
+        parts = [score.parts[reward] for score, written in self._pairs() if written.is_right == is_right]
         return max((part for part in parts if part is not None), default=None)
+
+    def prefers_right(self, reward: str) -> bool:
+        """Whether some right response gets more than every wrong one."""
+        right, wrong = self.best(reward), self.best(reward, is_right=False)
+        return right is not None and (wrong is None or right > wrong + CLOSE)
 
     def favourite(self) -> tuple[Written, Score] | None:
         """The right response with the highest total."""
@@ -93,7 +100,7 @@ def examine_marks(patient: Patient) -> Iterator[Finding]:
         yield from _rejected(marking.marked, reward.name, needs_answer=needs_answer)
         if needs_answer:
             yield from _taken_for_an_answer(marking.marked, reward.name)
-        yield from _without_spread(marking.marked, reward.name)
+        yield from _without_spread(patient, marking.marked, reward.name, needs_answer=needs_answer)
     yield from _contradicting(marking.marked, names)
 
 
@@ -190,7 +197,10 @@ def _spread_places(examples: Sequence[Example]) -> list[int]:
 
 
 def _rejected(marked: Sequence[Marked], reward: str, *, needs_answer: bool) -> Iterator[Finding]:
-    """A reward that compares with the answer and gives it less than full marks in every format."""
+    """A reward that compares with the answer and gives it less than full marks in every format.
+
+    One that gives full marks to nothing, such as a length penalty for right answers, has to give them more than wrong ones.
+    """
     asked = [mark for mark in marked if mark.example.answer is not None]
     best = {mark.place: mark.best(reward) for mark in asked}
     silent = [place for place, score in best.items() if score is None]
@@ -203,7 +213,13 @@ def _rejected(marked: Sequence[Marked], reward: str, *, needs_answer: bool) -> I
         return
     known = {place: score for place, score in best.items() if score is not None}
     reaches = any(score >= FULL_MARKS - CLOSE for score in known.values())
-    low = [mark for mark in asked if mark.place in known and known[mark.place] < FULL_MARKS - CLOSE]
+    low = [
+        mark
+        for mark in asked
+        if mark.place in known
+        and known[mark.place] < FULL_MARKS - CLOSE
+        and (reaches or not mark.prefers_right(reward))
+    ]
     if low and (needs_answer or reaches):
         golds = ", ".join(f"example {mark.place}: {shown(mark.example.answer)}" for mark in low[:SHOWN])
         what = "rejects the reference answer of" if needs_answer else "gives no right response full marks in"
@@ -241,20 +257,45 @@ def _taken_for_an_answer(marked: Sequence[Marked], reward: str) -> Iterator[Find
         )
 
 
-def _without_spread(marked: Sequence[Marked], reward: str) -> Iterator[Finding]:
+def _without_spread(
+    patient: Patient, marked: Sequence[Marked], reward: str, *, needs_answer: bool
+) -> Iterator[Finding]:
     given = {part for mark in marked for part in mark.given(reward)}
-    numbers = given - {None}
-    if len(given) == 1 and marked:
-        score = "abstains on" if not numbers else f"gives {next(iter(numbers))} to"
+    if len(given) != 1:
+        return
+    (score,) = given
+    limit = patient.longest_completion() or ENDLESS
+    # A penalty for length has nothing to say about what is written here, right or wrong, because all of it is short.
+    punished = None if score is None or needs_answer else _punished_length(patient, marked[0], reward, score, limit)
+    if punished is None:
+        what = "abstains on" if score is None else f"gives {score} to"
         # Without reference answers and responses nothing right can be written, and nonsense deserves nothing.
-        can_tell = any(written.is_right for mark in marked for written in mark.responses) or numbers - {0.0}
+        can_tell = any(written.is_right for mark in marked for written in mark.responses) or score
         yield Finding(
             "problem" if can_tell else "warning",
-            f"reward {reward!r} {score} every response, right or wrong, in any usual format: it has no spread, so no group would "
+            f"reward {reward!r} {what} every response, right or wrong, in any usual format: it has no spread, so no group would "
             "have anything to learn from it",
             "does the chat template put the opening tag into the assistant's mouth, or does the reward expect other tags? Look at "
             "`ponder plugins show reward` for its options",
         )
+    elif punished > limit:
+        yield Finding(
+            "warning",
+            f"reward {reward!r} gives {score} to every response of up to {limit} tokens, and the stage draws none that is longer: "
+            "what it punishes never happens, so nothing would be learnt from it",
+            "let it begin to punish below the sampler's max_new_tokens, or take it out of the stage",
+        )
+
+
+def _punished_length(patient: Patient, mark: Marked, reward: str, score: float, limit: int) -> int | None:
+    """How long a response is, of the stage's length limit or endless, that gets less than `score`; None where neither does."""
+    lengths = sorted({limit, ENDLESS})
+    # Behind one that it can score, so that a reward which fails on long ones is not taken for one that always fails.
+    completions = [mark.responses[0].completion, *map(long_completion, lengths)]
+    with patient.clinic.start_rubric([reward]) as rubric:
+        scores = rubric.score([Rollout(mark.example, completion, 0) for completion in completions])
+    given = zip(lengths, (scored.parts[reward] for scored in scores[1:]), strict=True)
+    return next((length for length, part in given if part is not None and part < score), None)
 
 
 def _contradicting(marked: Sequence[Marked], names: Sequence[str]) -> Iterator[Finding]:
