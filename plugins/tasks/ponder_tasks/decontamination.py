@@ -14,7 +14,7 @@ from ponder_tasks.tokens import column_text, tokens
 from ponder_tasks.watched import Watched
 from ponder_tasks.wording import Row
 
-SAMPLE: Final = 1000
+SAMPLE: Final = 5000
 """Examples, at least where there are so many, in which wording that most of them have is looked for."""
 
 _logger = logging.getLogger("ponder")

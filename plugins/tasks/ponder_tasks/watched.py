@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from ponder_tasks.general import general_rows
 from ponder_tasks.tokens import SIGNS, is_number, ngrams
 from ponder_tasks.wording import Common, Row, common_wording, telling_rows, trimmed, without_wording
 
@@ -23,13 +24,15 @@ class Watched:
         self._lengths: dict[int, dict[Row, set[int]]] = {}
         """By the length of their beginnings, by their beginnings: the lengths of the rows that begin so."""
 
-    def add_task(self, problems: Iterable[Row], familiar: Iterable[Row] = (), *, ignore_common: bool) -> None:
+    def add_task(self, problems: Iterable[Row], familiar: Sequence[Row] = (), *, ignore_common: bool) -> None:
         """Watch for the problems of a task; with `ignore_common` not for what they, or the `familiar` texts, have in common."""
         different = list(dict.fromkeys(problems))
         common = common_wording(different, familiar, self._ngram) if ignore_common else Common()
-        for problem in different:
-            pieces = without_wording(problem, common)
-            rows = {row for piece in pieces for row in telling_rows(piece, self._ngram)}
+        cut = [without_wording(problem, common) for problem in different]
+        telling = [{row for piece in pieces for row in telling_rows(piece, self._ngram)} for pieces in cut]
+        general = general_rows(telling, familiar) if ignore_common else set()
+        for problem, pieces, rows in zip(different, cut, telling, strict=True):
+            rows -= general
             for row in rows:
                 self._add(row, is_whole=False)
             if not rows:

@@ -25,7 +25,7 @@ WORDING_PROBLEMS: Final = 5
 FIGURES_SHARE: Final = 0.3
 """What is more numbers than words, such as a worked example, is wording in more problems: sums of small numbers are alike."""
 FAMILIAR_SHARE: Final = 0.5
-"""Of the familiar texts, for what a single problem has: it may have been copied into many of them."""
+"""Of the familiar texts: a single problem may have been copied into many of them."""
 TELLING: Final = 3 / 4
 """Share of the information of an n-gram of different tokens that one must have: rows of grids are alike without being copied."""
 LONGEST: Final = 8
@@ -65,12 +65,12 @@ def _is_figure(token: str) -> bool:
 
 
 def _familiar(problems: Sequence[Row], familiar: Iterable[Row], ngram: int) -> set[Row]:
-    """The n-grams of problems that most familiar texts have, or many and more than one problem: that is no copied problem."""
+    """The n-grams of problems that most familiar texts have: that is no copied problem."""
     different = set(familiar)
-    asked = Counter(row for problem in problems for row in set(ngrams(problem, ngram)))
-    counts = Counter(row for text in different for row in asked.keys() & set(ngrams(text, ngram)))
-    most, many = (max(WORDING_PROBLEMS, share * len(different)) for share in (FAMILIAR_SHARE, WORDING_SHARE))
-    return {row for row, count in counts.items() if count >= (many if asked[row] > 1 else most)}
+    asked = {row for problem in problems for row in ngrams(problem, ngram)}
+    counts = Counter(row for text in different for row in asked & set(ngrams(text, ngram)))
+    least = max(WORDING_PROBLEMS, FAMILIAR_SHARE * len(different))
+    return {row for row, count in counts.items() if count >= least}
 
 
 def _had_by(texts: Iterable[Row], length: int, least: float) -> set[Row]:

@@ -213,6 +213,26 @@ def test_a_problem_copied_into_many_training_examples_is_found_in_all_of_them():
     assert kept([*copies, *(f"free {number}" for number in range(40))], [LONG, OTHER])[0] == "free 0"
 
 
+def story(day):
+    return (
+        f"The keeper of a market counts whatever is left at the end of each long day. On day {day} there are {day * 7 + 3} red "
+        f"boxes beside {day * 5 + 1} blue ones, and {day + 2} of them are empty. How many are full?"
+    )
+
+
+RARE_EXAM = [*map(story, range(4)), *(f"free {n}" for n in range(60))]
+RARE_TRAIN = [*map(story, range(30, 38)), *map(str, range(100))]
+
+
+def test_a_template_that_is_rare_in_evaluation_and_training_is_no_contamination():
+    assert kept([*RARE_TRAIN, RARE_EXAM[1]], RARE_EXAM) == RARE_TRAIN
+
+
+def test_a_slightly_reworded_problem_is_found_however_often_it_was_copied_among_others_of_its_template():
+    copy = RARE_EXAM[1].replace("How many are full", "Say how many hold something")
+    assert kept([*RARE_TRAIN, *(f"Number {n}: {copy}" for n in range(30))], RARE_EXAM) == RARE_TRAIN
+
+
 def grid(seed, of):
     rows = [random.Random(f"{seed} {row}").choices(of, k=8) for row in range(8)]
     return "\n".join(" ".join(row) for row in rows)
