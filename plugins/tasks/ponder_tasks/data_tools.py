@@ -79,7 +79,8 @@ class DecontaminatedConfig:
     ignore_common: bool = True
     """Leave out the wording that problems of one task have in common: four words in a row that stand in a tenth of them, and n-grams
     with numbers that stand in as many (in three tenths where they are mostly numbers) or in half of the examples; and n-grams that
-    five different examples have without half of the rest of a problem: they are of a template, or a rule, and no copy."""
+    five different examples, or one in a hundred, have without half of the rest of a problem: they are of a template, or a rule, and
+    no copy."""
 
     def __post_init__(self) -> None:
         if self.ngram < 1:
