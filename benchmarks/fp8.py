@@ -68,9 +68,10 @@ def errors(losses: Sequence[float], against: Sequence[float], settled: float) ->
     return Errors(max(relative), sum(relative) / len(relative), relative[-1])
 
 
-def new_policy(web: MiniWeb, seed: int) -> DeepseekPolicy:
-    """A `mini` model with a tokenizer of the web."""
-    return DeepseekPolicy(DeepseekConfig(preset="mini", corpus="web", vocab_size=512), seed=seed, task=lambda name: web)
+def new_policy(web: MiniWeb, hidden_size: int | None, seed: int) -> DeepseekPolicy:
+    """A `mini` model, of another width where one is given, with a tokenizer of the web."""
+    config = DeepseekConfig(preset="mini", hidden_size=hidden_size, corpus="web", vocab_size=512)
+    return DeepseekPolicy(config, seed=seed, task=lambda name: web)
 
 
 def stream_of(web: MiniWeb, policy: DeepseekPolicy, config: PretrainConfig, seed: int) -> Iterator[TokenBatch]:
@@ -134,7 +135,7 @@ def main() -> None:
     rounding = 0.0
     for precision in PRECISIONS:
         started = time.perf_counter()
-        policy = new_policy(web, options.seed)
+        policy = new_policy(web, options.hidden_size, options.seed)
         curves[precision] = curve(web, policy, _in(precision, config), options.seed)
         print(f"{precision}: {config.steps} steps in {time.perf_counter() - started:.0f} s", flush=True)
         if precision == "bf16":
@@ -159,6 +160,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=280_000, help="tokens to train on (%(default)s)")
     parser.add_argument("--batch-tokens", type=int, default=1024, help="tokens of a step (%(default)s)")
     parser.add_argument("--learning-rate", type=float, default=2.2e-4, help="highest learning rate (%(default)s)")
+    parser.add_argument("--hidden-size", type=int, help="width of the model (that of mini)")
     parser.add_argument("--settled", type=float, default=0.25, help="share of the steps left out (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (%(default)s)")
