@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from ponder_evaluation.cells import told
 from ponder_evaluation.comparison import Evaluation
 from ponder_evaluation.distillation import ComputeTable
-from ponder_evaluation.evidence import AtLeast, Below, Check, ClaimFinding, Finding, Gain, examine, r1_claims
+from ponder_evaluation.evidence import AtLeast, Below, Check, ClaimFinding, Finding, examine, r1_claims
 from ponder_evaluation.exams import by_difficulty
 from ponder_evaluation.markup import Section, number, percent, points, table, tag, text
 from ponder_evaluation.pipeline import Pipeline
@@ -22,6 +22,8 @@ from ponder_evaluation.standings import Change, Standings
 Verdict = Literal["yes", "no", "unclear", "shown"]
 
 MARKS: Final[Mapping[Verdict, str]] = {"yes": "✓ yes", "no": "✗ no", "unclear": "~ not clear", "shown": "· no claim"}
+_OF_ONE_RUN: Final[Mapping[str, Verdict]] = {"yes": "yes", "not clear": "unclear"}
+"""Findings of a single run that are in the claimed direction."""
 NAMING_OPTIONS: Final = ("model", "over", "than")
 """The fields of a check that name models."""
 NOTE: Final = (
@@ -195,12 +197,7 @@ def _renamed(check: Check, names: Mapping[str, str | None]) -> Check | None:
 
 
 def _verdict_of(finding: ClaimFinding) -> Verdict:
-    if finding.verdict is None:
-        return "shown"
-    if finding.verdict != "yes":
-        return "no"
-    gains = [line for line in finding.findings if isinstance(line.check, Gain)]
-    return "unclear" if any(line.low is not None and line.low <= 0 for line in gains) else "yes"
+    return "shown" if finding.verdict is None else _OF_ONE_RUN.get(finding.verdict, "no")
 
 
 def _line(finding: Finding) -> str:
@@ -217,7 +214,7 @@ def _line(finding: Finding) -> str:
             else map(points, (finding.low, finding.high))
         )
         interval = f" ({' to '.join(ends)})"
-    return f"{'✓' if finding.verdict == 'yes' else '✗'} {finding.check.label}: {value}{interval}"
+    return f"{'✓' if finding.verdict in _OF_ONE_RUN else '✗'} {finding.check.label}: {value}{interval}"
 
 
 def _verdict(change: Change) -> Verdict:

@@ -15,12 +15,13 @@ from ponder_evaluation.estimates import TINY, Z_95, interval
 if TYPE_CHECKING:
     from ponder.context import FinishedStage
 
-Verdict: TypeAlias = Literal["yes", "on average", "no", "not measured"]
+Verdict: TypeAlias = Literal["yes", "not clear", "on average", "no", "not measured"]
 Exams: TypeAlias = Mapping[tuple[str, str], Evaluation]
 """A run's zero-shot evaluations by (policy, task)."""
 
-VERDICTS: Final[tuple[Verdict, ...]] = ("not measured", "no", "on average", "yes")
-"""From worst to best. "on average": the mean of the seeds shows it, and not every one of them."""
+VERDICTS: Final[tuple[Verdict, ...]] = ("not measured", "no", "on average", "not clear", "yes")
+"""From worst to best. "on average": the mean of the seeds shows it, and not every one of them; "not clear": every seed shows it, and the
+interval of some gain holds zero."""
 _T_95: Final = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 """Student's t at 97.5 % for 1 to 10 degrees of freedom."""
 
@@ -51,6 +52,10 @@ class Check(Protocol):
         """Whether a value is what it has to be."""
         ...
 
+    def is_clear(self, outcome: Outcome) -> bool:
+        """Whether chance does not explain it, for what has to be more than a number that happens to be right."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Level:
@@ -64,6 +69,10 @@ class _Level:
     def outcome(self, exams: Exams) -> Outcome | None:
         """See `Check`."""
         return _level(exams.get((self.model, self.task)), self.measure, self.bound)
+
+    def is_clear(self, outcome: Outcome) -> bool:
+        """A level is what it is."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,10 @@ class Gain:
         """See `Check`."""
         return value > bound
 
+    def is_clear(self, outcome: Outcome) -> bool:
+        """Where the interval, if there is one, does not hold zero."""
+        return outcome.low is None or outcome.low > outcome.bound
+
 
 @dataclass(frozen=True, slots=True)
 class NotBelow:
@@ -141,6 +154,10 @@ class NotBelow:
     def is_met(self, value: float, bound: float) -> bool:
         """See `Check`."""
         return value >= bound
+
+    def is_clear(self, outcome: Outcome) -> bool:
+        """The interval is in the bound."""
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,9 +282,13 @@ def _finding(check: Check, runs: Sequence[Exams]) -> Finding:
     if len(known) < len(outcomes):
         return Finding(check, outcomes, None, None, None, "not measured")
     mean, low, high = mean_interval(known)
-    met = [check.is_met(outcome.value, outcome.bound) for outcome in known]
-    is_met_on_average = check.is_met(mean, fmean(outcome.bound for outcome in known))
-    return Finding(check, outcomes, mean, low, high, "yes" if all(met) else "on average" if is_met_on_average else "no")
+    return Finding(check, outcomes, mean, low, high, _verdict(check, known, mean))
+
+
+def _verdict(check: Check, known: Sequence[Outcome], mean: float) -> Verdict:
+    if all(check.is_met(outcome.value, outcome.bound) for outcome in known):
+        return "yes" if all(map(check.is_clear, known)) else "not clear"
+    return "on average" if check.is_met(mean, fmean(outcome.bound for outcome in known)) else "no"
 
 
 def _level(exam: Evaluation | None, measure: Measure, bound: float) -> Outcome | None:

@@ -60,7 +60,9 @@ def test_a_level_is_held_against_its_bound():
 
 
 def test_a_gain_is_paired_over_problems():
-    (finding,) = found(Gain("new", "old", "held_out", "correct"), exams(old=[0, 1, 2, 3], new=[1, 2, 3, 4])).findings
+    (finding,) = found(
+        Gain("new", "old", "held_out", "correct"), exams(old=[0, 1, 2, 3] * 4, new=[1, 2, 3, 4] * 4)
+    ).findings
     assert (finding.mean, finding.verdict) == (0.25, "yes")
     assert found(Gain("new", "old", "held_out", "correct"), exams(old=[1, 2], new=[2, 1])).verdict == "no"
 
@@ -80,6 +82,13 @@ def test_seeds_that_disagree_are_told_apart_from_seeds_that_agree():
     assert found(check, better, better).verdict == "yes"
     assert found(check, better, worse).verdict == "on average"
     assert found(check, worse, worse).verdict == "no"
+
+
+def test_a_gain_that_chance_may_explain_on_one_seed_is_not_clear():
+    better, hardly = exams(old=[0, 0, 0], new=[4, 4, 4]), exams(old=[0, 2, 1], new=[4, 0, 2])
+    check = Gain("new", "old", "held_out", "correct")
+    assert found(check, better, hardly).verdict == "not clear"
+    assert found(NotBelow("new", "old", "held_out", "correct"), better, hardly).verdict == "yes"
 
 
 def test_a_run_that_did_not_measure_leaves_the_claim_open():
