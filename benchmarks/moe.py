@@ -2,7 +2,8 @@
 
 Both have the same configuration, weights, tokens and threads, in float32 and in one process, and take turns; the first turn
 warms up, medians are reported. Transformers runs as a user gets it: its default expert implementation (grouped_mm, shown),
-and greedy `generate` with its own cache. Ours decodes over the latent cache, picks the same tokens, and is checked to.
+its own loss, and greedy `generate` with its own cache. Ours goes back from the loss that `pretrain` uses, with layers as they are and
+compiled, which is the stage's option `compile`. Ours decodes over the latent cache, picks the same tokens, and is checked to.
 The share of the peak counts the model's operations (section G.2 of the reference, attention causal) against the fastest of
 several large matrix multiplications with the same threads.
 
@@ -29,10 +30,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DeepseekV3ForCausalLM
 
+from ponder.hf_compile import compile_layers
+from ponder.hf_pretraining import IGNORED
 from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.counts import forward_operations_per_token, parameters, training_operations_per_token
 from ponder_deepseek.decoding import LatentDecoder
-from ponder_deepseek.fast import accelerate
+from ponder_deepseek.fast import accelerate, head_loss
 from ponder_deepseek.presets import configuration
 from ponder_deepseek.sizes import Sizes
 
@@ -100,15 +103,24 @@ def measure(setting: Setting) -> dict[str, Any]:
     tokens = torch.randint(3, VOCABULARY, (setting.rows, setting.length))
     assert torch.equal(generate(theirs, tokens, setting.new_tokens), decode(ours, tokens, setting.new_tokens))
     new = setting.new_tokens
+    compiled = copy.deepcopy(ours)
+    compile_layers(compiled)
+    read = alternate(setting, lambda: forward(ours, tokens), lambda: forward(theirs, tokens))
+    decoded = alternate(setting, lambda: decode(ours, tokens, new), lambda: generate(theirs, tokens, new))
+    as_it_is, as_compiled, as_theirs = alternate(
+        setting, lambda: train(ours, tokens), lambda: train(compiled, tokens), lambda: their_train(theirs, tokens)
+    )
     seconds = {
-        "forward": alternate(setting, lambda: forward(ours, tokens), lambda: forward(theirs, tokens)),
-        "forward+backward": alternate(setting, lambda: train(ours, tokens), lambda: train(theirs, tokens)),
-        "decode": alternate(setting, lambda: decode(ours, tokens, new), lambda: generate(theirs, tokens, new)),
+        "forward": read,
+        "forward+backward": (as_it_is, as_theirs),
+        "forward+backward, compiled": (as_compiled, as_theirs),
+        "decode": decoded,
     }
     operations = {
         "forward": forward_operations_per_token(sizes, setting.length, VOCABULARY) * tokens.numel(),
         "forward+backward": training_operations_per_token(sizes, setting.length, VOCABULARY) * tokens.numel(),
     }
+    operations["forward+backward, compiled"] = operations["forward+backward"]
     peak = matrix_peak()
     return {
         "setting": asdict(setting),
@@ -128,10 +140,16 @@ def forward(model: DeepseekV3ForCausalLM, tokens: Tensor) -> None:
 
 
 def train(model: DeepseekV3ForCausalLM, tokens: Tensor) -> None:
-    """The gradient of the next token's loss."""
+    """The gradient of the next token's loss, as stage `pretrain` has it."""
     model.zero_grad()
-    logits = model(input_ids=tokens, use_cache=False).logits
-    F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten()).backward()
+    hidden = model.model(input_ids=tokens, use_cache=False).last_hidden_state
+    head_loss(model.lm_head, hidden, F.pad(tokens[:, 1:], (0, 1), value=IGNORED)).backward()
+
+
+def their_train(model: DeepseekV3ForCausalLM, tokens: Tensor) -> None:
+    """The same, as transformers has it."""
+    model.zero_grad()
+    model(input_ids=tokens, labels=tokens, use_cache=False).loss.backward()
 
 
 def generate(model: DeepseekV3ForCausalLM, tokens: Tensor, count: int) -> Tensor:
@@ -155,11 +173,10 @@ def decode(model: DeepseekV3ForCausalLM, tokens: Tensor, count: int) -> Tensor:
     return torch.stack(picked, 1)
 
 
-def alternate(setting: Setting, ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
-    """Median seconds of the two, taking turns; the first turn is not counted."""
-    pairs = [(timed(ours), timed(theirs)) for _ in range(setting.repeats + 1)][1:]
-    mine, other = zip(*pairs, strict=True)
-    return statistics.median(mine), statistics.median(other)
+def alternate(setting: Setting, *works: Callable[[], object]) -> list[float]:
+    """Median seconds of each, taking turns; the first two turns are not counted, in which layers are compiled."""
+    turns = [[timed(work) for work in works] for _ in range(setting.repeats + 2)][2:]
+    return [statistics.median(each) for each in zip(*turns, strict=True)]
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -181,13 +198,13 @@ def as_table(setting: Setting, record: dict[str, Any]) -> str:
         f"{record['parameters']:,} parameters, {setting.rows} rows of {setting.length} tokens, {setting.new_tokens} decoded, "
         f"float32, {setting.threads} threads, medians of {setting.repeats} turns; transformers' experts: {record['transformers_experts']}",
         f"matrix multiplication: {record['matrix_multiply_peak'] / 1e9:.0f} GFLOP/s",
-        f"{'seconds':18}{'ponder':>10}{'transformers':>14}{'ratio':>8}{'of peak':>9}",
+        f"{'seconds':28}{'ponder':>10}{'transformers':>14}{'ratio':>8}{'of peak':>9}",
     ]
     for name, both in record["seconds"].items():
         share = record["share_of_peak"].get(name)
         shown = f"{share:8.0%}" if share is not None else ""
         lines.append(
-            f"{name:18}{both['ponder']:10.4f}{both['transformers']:14.4f}{record['ratio'][name]:7.2f}x {shown}"
+            f"{name:28}{both['ponder']:10.4f}{both['transformers']:14.4f}{record['ratio'][name]:7.2f}x {shown}"
         )
     return "\n".join(lines)
 

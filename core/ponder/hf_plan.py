@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from ponder.errors import InputError
 from ponder.footprints import Attention, Kernels, Sizes, StepMemory
 from ponder.hf import active_shares
-from ponder.hf_trace import step_memory
+from ponder.hf_trace import Loss, loss_of_logits, step_memory
 from ponder.published import COMPARED_LENGTH
 
 _TRACED_WHOLE: Final = 4
@@ -28,12 +28,18 @@ _Kind: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
 class ModelFootprint:
     """The footprint of the causal language model that a configuration describes; see `ponder.footprints.Footprint`.
 
-    `adapt` changes the model before it is counted, as adding adapters does.
+    `adapt` changes the model before it is counted, as adding adapters does; `loss` is what a training step of it goes back from.
     """
 
-    def __init__(self, config: PreTrainedConfig, adapt: Callable[[PreTrainedModel], object] | None = None) -> None:
+    def __init__(
+        self,
+        config: PreTrainedConfig,
+        adapt: Callable[[PreTrainedModel], object] | None = None,
+        loss: Loss = loss_of_logits,
+    ) -> None:
         self._config = config
         self._adapt = adapt
+        self._loss = loss
         self._steps: dict[tuple[object, ...], StepMemory] = {}
 
     @cached_property
@@ -52,12 +58,12 @@ class ModelFootprint:
     def _traced(self, rows: int, length: int, dtype: torch.dtype, kernels: Kernels) -> StepMemory:
         def traced(kept: Mapping[_Kind, int]) -> StepMemory:
             try:
-                return step_memory(_shortened(self._model, kept).to(dtype), rows, length, kernels)
+                return step_memory(_shortened(self._model, kept).to(dtype), rows, length, kernels, self._loss)
             except (RuntimeError, NotImplementedError) as error:
                 name = type(self._model).__name__
                 raise InputError(f"{name} computes by what its tensors hold, and cannot be traced: {error}") from error
 
-        kinds = Counter(_kind(layer) for layer in _layers(self._model)[1])
+        kinds = Counter(_kind(layer) for layer in layers_of(self._model)[1])
         if sum(kinds.values()) <= _TRACED_WHOLE:
             return traced(kinds)
         least = dict.fromkeys(kinds, 1)
@@ -116,7 +122,7 @@ def _attention(config: PreTrainedConfig) -> Iterator[Attention]:
             yield Attention(layers, 2 * heads * (key + value), cached, window)
 
 
-def _layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+def layers_of(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """The decoder layers, and their name in the model."""
     depth = model.config.num_hidden_layers
     for name, module in model.named_modules():
@@ -131,7 +137,7 @@ def _kind(layer: nn.Module) -> _Kind:
 
 def _shortened(model: PreTrainedModel, kept: Mapping[_Kind, int]) -> PreTrainedModel:
     """A copy of the model with so many layers of each kind, the first ones."""
-    name, layers = _layers(model)
+    name, layers = layers_of(model)
     left = dict(kept)
     chosen = []
     for layer in layers:

@@ -105,9 +105,9 @@ def objective_of(policy: Policy) -> Objective:
 def next_token_loss(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
     """Mean cross-entropy in nats over the labels that count."""
     # Padding stands at the end of a row, where causal attention keeps it from the rest: no mask is needed.
-    return label_loss(model(input_ids=batch.inputs, use_cache=False).logits, batch)
+    return label_loss(model(input_ids=batch.inputs, use_cache=False).logits, batch.labels)
 
 
-def label_loss(logits: Tensor, batch: TokenBatch) -> Tensor:
-    """The same of logits [rows, length, vocab]."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), batch.labels.flatten(), ignore_index=IGNORED)
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The same of logits [rows, length, vocab] and labels [rows, length]."""
+    return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)

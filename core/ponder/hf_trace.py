@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +16,23 @@ from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
 from ponder.footprints import Kernels, StepMemory
+from ponder.hf_pretraining import label_loss
+
+Loss: TypeAlias = Callable[[PreTrainedModel, Tensor], Tensor]
+"""From a model and token ids [rows, length], with as many labels, to the scalar that a training step goes back from."""
 
 
-def step_memory(model: PreTrainedModel, rows: int, length: int, kernels: Kernels) -> StepMemory:
+def loss_of_logits(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """The loss of a model whose logits are there all at once."""
+    return label_loss(model(input_ids=tokens, use_cache=False).logits, tokens)
+
+
+def step_memory(model: PreTrainedModel, rows: int, length: int, kernels: Kernels, loss: Loss) -> StepMemory:
     """Trace next-token prediction on `rows` sequences of `length` tokens, forward and backward; `model` is on the meta device."""
     meter = _Meter()
     tokens = torch.zeros(rows, length, dtype=torch.long, device="meta")
     with meter.apart_from(model), _Kernels(kernels), _no_autocast_without_device():
-        logits = model(input_ids=tokens, use_cache=False).logits
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten())
-        del logits
-        loss.backward()
+        loss(model, tokens).backward()
     return StepMemory(meter.activations, meter.peak)
 
 

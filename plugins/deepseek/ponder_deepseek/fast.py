@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Cache, DeepseekV3Config, DeepseekV3ForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -17,7 +17,8 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
     eager_attention_forward,
 )
 
-from ponder_deepseek.kernels import Experts, JoinKeys, RmsNorm, RotateTail
+from ponder.hf_pretraining import IGNORED, label_loss
+from ponder_deepseek.kernels import Experts, HeadLoss, JoinKeys, RmsNorm, RotateTail
 from ponder_deepseek.routing import chosen_weights
 
 MANY = 512
@@ -34,6 +35,16 @@ def accelerate(model: DeepseekV3ForCausalLM) -> DeepseekV3ForCausalLM:
     for module in model.modules():
         module.__class__ = _FAST.get(type(module), type(module))
     return model
+
+
+def head_loss(head: nn.Linear, hidden: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy in nats over the labels [rows, length] that count, from hidden states [rows, length, width] and the output head."""
+    # Not of a subclass, which may add to the product, as an adapter does.
+    is_plain = type(head) is nn.Linear and head._parameters["bias"] is None
+    if not (is_plain and torch.is_grad_enabled() and _pays(hidden, head.weight)):
+        return label_loss(head(hidden), labels)
+    total: Tensor = HeadLoss.apply(hidden.flatten(0, 1), head.weight, labels.flatten())
+    return total / labels.ne(IGNORED).sum()
 
 
 class FastNorm(DeepseekV3RMSNorm):
@@ -150,5 +161,5 @@ def _fits(hidden: Tensor, weight: Tensor) -> bool:
 
 
 def _pays(hidden: Tensor, weight: Tensor) -> bool:
-    """Whether they are, and there is enough of it."""
-    return _fits(hidden, weight) and hidden.numel() >= MANY * hidden.shape[-1]
+    """Whether they are, and there is enough of it; what is being compiled is joined by the compiler."""
+    return not torch.compiler.is_compiling() and _fits(hidden, weight) and hidden.numel() >= MANY * hidden.shape[-1]

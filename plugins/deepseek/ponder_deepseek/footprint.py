@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from torch import Tensor
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
 
 from ponder.footprints import Kernels, StepMemory
 from ponder.hf_plan import ModelFootprint
 from ponder_deepseek import DeepseekConfig
-from ponder_deepseek.fast import accelerate
+from ponder_deepseek.fast import accelerate, head_loss
 from ponder_deepseek.presets import configuration
 from ponder_deepseek.targets import with_targets
 from ponder_deepseek.tokenizer import make_tokenizer
@@ -21,7 +22,7 @@ class DeepseekFootprint(ModelFootprint):
     def __init__(self, sizes: DeepseekV3Config, config: DeepseekConfig) -> None:
         super().__init__(sizes, self._adapt)
         self._options = config
-        self._on_cpu = ModelFootprint(sizes, lambda model: self._adapt(accelerate(model)))
+        self._on_cpu = ModelFootprint(sizes, lambda model: self._adapt(accelerate(model)), _loss)
 
     def step(self, rows: int, length: int, *, value_bytes: int, kernels: Kernels) -> StepMemory:
         """See `Footprint`."""
@@ -34,6 +35,10 @@ class DeepseekFootprint(ModelFootprint):
             from ponder.hf_lora import Adapters
 
             Adapters(model, with_targets(self._options.lora))
+
+
+def _loss(model: DeepseekV3ForCausalLM, tokens: Tensor) -> Tensor:
+    return head_loss(model.lm_head, model.model(input_ids=tokens, use_cache=False).last_hidden_state, tokens)
 
 
 def footprint(config: DeepseekConfig) -> DeepseekFootprint:

@@ -13,6 +13,11 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+NEAR = 2**19
+"""Numbers that a core's cache holds, 2 MB of them."""
+FEWEST_TOKENS = 64
+"""That a product with all of the vocabulary is started for."""
+
 
 class RmsNorm(Function):
     """weight * x / sqrt(mean(x^2) + eps) for rows x [..., width]."""
@@ -94,6 +99,41 @@ class JoinKeys(Function):
         up[..., :nope] = by_keys[..., :nope]
         up[..., nope:] = by_values
         return up, by_keys[..., nope:].sum(2), None
+
+
+class HeadLoss(Function):
+    """The summed cross-entropy in nats of labels [tokens] under the logits hidden [tokens, width] @ weight [vocabulary, width]^T.
+
+    A label below zero does not count. The logits of some tokens at a time become their gradient where they stand, and are gone
+    before those of the next: all of them are never there. So the gradients are found on the way forward, for the way back to scale.
+    """
+
+    @staticmethod
+    def forward(context: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+        """See the class."""
+        total, by_hidden, by_weight = hidden.new_zeros(()), torch.empty_like(hidden), torch.zeros_like(weight)
+        size = max(FEWEST_TOKENS, NEAR * torch.get_num_threads() // len(weight))
+        room = hidden.new_empty(min(size, len(hidden)), len(weight))
+        for rows, label, by_rows in zip(*(each.split(size) for each in (hidden, labels, by_hidden)), strict=True):
+            values, place = room[: len(rows)], label.clamp(min=0).unsqueeze(1)
+            counted = label.ge(0).unsqueeze(1).to(values.dtype)
+            torch.mm(rows, weight.t(), out=values)
+            values.sub_(values.amax(1, keepdim=True))
+            of_label = values.gather(1, place)
+            sums = values.exp_().sum(1, keepdim=True)
+            total += sums.log().sub_(of_label).mul_(counted).sum()
+            values.mul_(counted / sums).scatter_add_(1, place, -counted)
+            torch.mm(values, weight, out=by_rows)
+            by_weight.addmm_(values.t(), rows)
+        context.save_for_backward(by_hidden, by_weight)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        """What the way forward has found, times the gradient of the sum."""
+        by_hidden, by_weight = context.saved_tensors
+        return by_hidden * gradient, by_weight * gradient, None
 
 
 class Experts(Function):

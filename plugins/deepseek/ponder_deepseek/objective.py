@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from ponder.hf import active_parameters
-from ponder.hf_pretraining import NO_DOCUMENT, TokenBatch, label_loss
+from ponder.hf_pretraining import NO_DOCUMENT, TokenBatch
 from ponder_deepseek import DeepseekConfig
 from ponder_deepseek.balancing import RouterBalancer, balance_loss
+from ponder_deepseek.fast import head_loss
 from ponder_deepseek.mtp import DeepseekV3ForCausalLM
 from ponder_deepseek.mtp_loss import MultiTokenLoss
 
@@ -26,7 +27,7 @@ class DeepseekObjective:
         counted = batch.documents.ne(NO_DOCUMENT)
         with self._balancer.counting(counted) as logits:
             hidden = self._model.model(input_ids=batch.inputs, use_cache=False).last_hidden_state
-            loss = label_loss(self._model.lm_head(hidden), batch)
+            loss = head_loss(self._model.lm_head, hidden, batch.labels)
             further, ahead = self._multi_token(hidden, batch, progress)
         metrics = {"loss": loss.item(), **ahead}
         loss = loss + further

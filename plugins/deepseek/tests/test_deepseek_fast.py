@@ -9,10 +9,13 @@ import torch
 from torch.nn import functional as F
 from transformers import DeepseekV3ForCausalLM, DynamicCache
 
-from ponder_deepseek import fast
+from ponder.hf_compile import compile_layers
+from ponder.hf_pretraining import IGNORED, TokenBatch, label_loss
+from ponder_deepseek import DeepseekConfig, fast, kernels
 from ponder_deepseek.balancing import RouterBalancer
 from ponder_deepseek.decoding import LatentDecoder
-from ponder_deepseek.kernels import Experts, JoinKeys, RmsNorm, RotateTail
+from ponder_deepseek.kernels import Experts, HeadLoss, JoinKeys, RmsNorm, RotateTail
+from ponder_deepseek.objective import DeepseekObjective
 from ponder_deepseek.presets import configuration
 from ponder_deepseek.sizes import TINY, Sizes
 
@@ -214,6 +217,8 @@ def test_the_gradients_by_hand_are_the_true_ones():
     assert torch.autograd.gradcheck(lambda x, w: RmsNorm.apply(x, w, 1e-6), (double(2, 3, 5), double(5)))
     assert torch.autograd.gradcheck(lambda x: RotateTail.apply(x, turns, 2), (double(2, 3, 2, 6),))
     assert torch.autograd.gradcheck(lambda up, key: JoinKeys.apply(up, key, 3), (double(2, 3, 2, 5), double(2, 3, 4)))
+    labels = torch.tensor([1, IGNORED, 6, 0, 3])
+    assert torch.autograd.gradcheck(lambda x, w: HeadLoss.apply(x, w, labels), (double(5, 4), double(7, 4)))
     assert chosen.max() == 3
     experts = (double(4, 8), double(4, 8, 8), double(4, 8, 4))
     # An expert without tokens, number 1, gets a gradient of zero.
@@ -234,3 +239,65 @@ def by_hand(hidden, gate_up, down, chosen, weights):
 def by_chain(hidden, gate_up, down, chosen, weights):
     gate, up = torch.einsum("tw,tkiw->tki", hidden, gate_up[chosen]).chunk(2, -1)
     return torch.einsum("tki,tkwi,tk->tw", F.silu(gate) * up, down[chosen], weights)
+
+
+def from_hidden(loss):
+    """The loss of a head on the same states and labels, and its gradients."""
+    torch.manual_seed(4)
+    head, hidden = torch.nn.Linear(8, 30, bias=False), torch.randn(2, 7, 8, requires_grad=True)
+    labels = torch.randint(0, 30, (2, 7)).index_fill(1, torch.tensor([2, 6]), IGNORED)
+    value = loss(head, hidden, labels)
+    value.backward()
+    return value, hidden.grad, head.weight.grad
+
+
+@pytest.mark.parametrize("tokens_at_once", [1, 3, 14, 100])
+def test_the_loss_of_a_few_tokens_at_a_time_is_that_of_all_logits(monkeypatch, tokens_at_once):
+    monkeypatch.setattr(kernels, "NEAR", 0)
+    monkeypatch.setattr(kernels, "FEWEST_TOKENS", tokens_at_once)
+    expected = from_hidden(lambda head, hidden, labels: label_loss(head(hidden), labels))
+    for found, wanted in zip(from_hidden(fast.head_loss), expected, strict=True):
+        close(found, wanted)
+
+
+def test_a_loss_far_from_zero_is_exact():
+    hidden, labels = torch.full((1, 1, 1), 100.0, requires_grad=True), torch.tensor([[1]])
+    head = torch.nn.Linear(1, 2, bias=False)
+    head.weight.data = torch.tensor([[10.0], [-10.0]])
+    assert fast.head_loss(head, hidden, labels).item() == 2000
+
+
+def test_the_weight_of_the_loss_reaches_the_gradients():
+    once, thrice = (from_hidden(lambda *given, by=by: by * fast.head_loss(*given))[1:] for by in (1, 3))
+    for one, three in zip(once, thrice, strict=True):
+        torch.testing.assert_close(three, 3 * one)
+
+
+@pytest.mark.parametrize("head", [torch.nn.Linear(8, 30), torch.nn.Sequential(torch.nn.Linear(8, 30, bias=False))])
+def test_a_head_that_is_more_than_a_weight_is_called(head):
+    hidden = torch.randn(2, 7, 8, requires_grad=True)
+    assert "HeadLossBackward" not in steps_back_from(fast.head_loss(head, hidden, torch.zeros(2, 7, dtype=torch.long)))
+
+
+def test_the_objective_never_holds_all_logits(monkeypatch):
+    _, ours = pair(TINY)
+    monkeypatch.setattr(ours.lm_head, "forward", lambda _: pytest.fail("all logits at once"))
+    batch = TokenBatch.pack([[tokens(1, 9)[0].tolist()]], 9, pad=2)
+    loss, _ = DeepseekObjective(ours, DeepseekConfig(preset="tiny")).loss(batch, 0.0)
+    loss.backward()
+
+
+def test_compiled_layers_have_the_same_gradients_and_their_routers_are_counted(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    theirs, ours = pair(dataclasses.replace(TINY, n_shared_experts=1))
+    compile_layers(ours)
+    balancer, ids = RouterBalancer(ours.train()), tokens(2, 9)
+    with balancer.counting(torch.ones(2, 9, dtype=torch.bool)) as logits:
+        label_loss(ours(input_ids=ids, use_cache=False).logits, ids).backward()
+    balancer.step(0.5)
+    label_loss(theirs(input_ids=ids, use_cache=False).logits, ids).backward()
+    assert len(logits) == len(balancer.loads()) == TINY.num_hidden_layers - TINY.first_k_dense_replace
+    assert sum(balancer.loads()[0]) == 2 * 9 * TINY.num_experts_per_tok
+    for found, wanted in zip(ours.parameters(), theirs.parameters(), strict=True):
+        if wanted.grad is not None:
+            close(found.grad, wanted.grad)

@@ -106,7 +106,7 @@ def test_the_sum_of_five_terms_is_divided_by_six_as_printed():
 
 @pytest.mark.parametrize(("progress", "total"), [(0.0, 2.9), (9.9 / 14.8, 2.9), (10.1 / 14.8, 2.3)])
 def test_the_total_loss_of_the_reference(monkeypatch, progress, total):
-    monkeypatch.setattr(objective, "label_loss", lambda *_: torch.tensor(2.0))
+    monkeypatch.setattr(objective, "head_loss", lambda *_: torch.tensor(2.0))
     monkeypatch.setattr(mtp_loss, "further_loss", lambda *_: (torch.tensor(3.0), torch.tensor(0.5)))
     loss, metrics = loss_of(policy(), batch(ROW), progress)
     assert loss.item() == pytest.approx(total)

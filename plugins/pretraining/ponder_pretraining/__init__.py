@@ -24,6 +24,9 @@ class TrainingConfig:
     1 x 128 activations and gradients and 128 x 128 weights in all three products of every linear layer and expert; embedding, head, routers,
     norms and attention in BF16. Emulated where the hardware has no such products, as on a CPU: the same numbers, slower.
     AdamW's moments are FP32, where V3 stores BF16, which saves memory alone."""
+    compile: bool = False
+    """Compile the model's layers with torch.compile, in fp32: the first step takes half a minute longer, all others less. It needs a C++
+    compiler (on a GPU, Triton) and Python's headers. Blocks with experts run as they are. What is learnt is the same up to rounding."""
     weight_decay: float = 0.1
     """AdamW's weight decay on matrices."""
     beta1: float = 0.9
@@ -39,6 +42,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "max_skipped")
+        if self.compile and self.precision != "fp32":
+            raise ValueError(f"compile works in precision fp32, not in {self.precision}, whose products are emulated")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share between 0 and 1, not {getattr(self, name)}")

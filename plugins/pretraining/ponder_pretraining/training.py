@@ -14,6 +14,7 @@ from ponder import Example, Policy, Task
 from ponder.durable import read_json, write_json
 from ponder.errors import InputError, StageError
 from ponder.hf import TrainingState, clip_gradients, optimizer_of, render_prompt, set_learning_rate
+from ponder.hf_compile import compile_layers
 from ponder.hf_precision import working_precision
 from ponder.hf_pretraining import TokenBatch, objective_of
 from ponder_pretraining import TrainingConfig
@@ -28,6 +29,8 @@ class Training:
         self._policy = policy
         # A checkpoint may be in BF16, in which small updates would be lost.
         policy.model.float()
+        if config.compile:
+            compile_layers(policy.model)
         betas = (config.beta1, config.beta2)
         # Before the optimizer: the objective may open parameters that the policy otherwise leaves alone.
         self.objective = objective_of(policy)

@@ -55,9 +55,11 @@ def test_the_loss_falls_and_the_routers_biases_move(tmp_path):
     assert result["metrics"]["flops"] == 6 * active * 15360
 
 
-def test_an_interrupted_stage_goes_on_to_the_same_weights_and_metrics(tmp_path, monkeypatch):
-    straight = run(tmp_path, "straight")
-    real = learnt.label_loss
+@pytest.mark.parametrize("how", ["compile=false", "compile=true"])
+def test_an_interrupted_stage_goes_on_to_the_same_weights_and_metrics(tmp_path, monkeypatch, how):
+    how = f"stages.pretrain.{how}"
+    straight = run(tmp_path, "straight", how)
+    real = learnt.head_loss
     calls = []
 
     def dies_in_step_10(*arguments):
@@ -66,21 +68,21 @@ def test_an_interrupted_stage_goes_on_to_the_same_weights_and_metrics(tmp_path, 
             raise RuntimeError("power cut")
         return real(*arguments)
 
-    monkeypatch.setattr(learnt, "label_loss", dies_in_step_10)
+    monkeypatch.setattr(learnt, "head_loss", dies_in_step_10)
     with pytest.raises(Exception, match="power cut"):
-        run(tmp_path, "broken")
-    monkeypatch.setattr(learnt, "label_loss", real)
-    resumed = run(tmp_path, "broken")
+        run(tmp_path, "broken", how)
+    monkeypatch.setattr(learnt, "head_loss", real)
+    resumed = run(tmp_path, "broken", how)
     assert (resumed / "metrics.jsonl").read_bytes() == (straight / "metrics.jsonl").read_bytes()
     weights, expected = (load_file(folder / "policy" / "model.safetensors") for folder in (resumed, straight))
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
 def test_steps_that_are_not_finite_change_no_weight_and_end_the_stage_after_a_few(tmp_path, monkeypatch):
-    def not_finite(logits, _):
-        return logits.sum() * torch.nan
+    def not_finite(head, hidden, _):
+        return head(hidden).sum() * torch.nan
 
-    monkeypatch.setattr(learnt, "label_loss", not_finite)
+    monkeypatch.setattr(learnt, "head_loss", not_finite)
     with pytest.raises(Exception, match=r"not finite in 3 steps in a row.*lower learning_rate"):
         run(tmp_path, "runs", "stages.pretrain.max_skipped=3")
 
