@@ -33,11 +33,11 @@ $(STAMP): $(wildcard requirements/*.txt) $(PROJECTS)
 # Models this small are faster on one thread than on two that wait for each other: two cores make two stages at a time.
 demo: $(STAMP) ## the main job: all of DeepSeek-R1 in miniature, twenty to thirty minutes
 	OMP_NUM_THREADS=1 $(BIN)/ponder run examples/recipes/r1_mini.yaml --jobs 2 $(ARGS)
-	@echo "Report: runs/r1_mini/report/report.html (open it in a browser). MLflow: make ui"
+	@echo "Open the report in a browser. MLflow, of runs in runs/: make ui"
 
 quick: $(STAMP) ## the same with smaller numbers, five minutes
 	OMP_NUM_THREADS=1 $(BIN)/ponder run examples/recipes/r1_quick.yaml --jobs 2 $(ARGS)
-	@echo "Report: runs/r1_quick/report/report.html (open it in a browser). MLflow: make ui"
+	@echo "Open the report in a browser. MLflow, of runs in runs/: make ui"
 
 test: $(STAMP) ## all tests; for example: make test ARGS=plugins/grpo
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --maxprocesses 8 $(ARGS)

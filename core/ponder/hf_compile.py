@@ -27,14 +27,18 @@ Forward = Callable[..., Any]
 def compile_layers(model: PreTrainedModel) -> None:
     """Compile each decoder layer, in place, when it first runs with gradients; without gradients it runs as it is.
 
-    Parameters, their names and what is saved stay as they are. Of a block with experts only shared ones are compiled: what the rest
-    does depends on the tokens, and hooks watch the router. What is compiled has fixed shapes, and is kept in the user's cache directory.
+    Parameters, their names and what is saved stay as they are. Of a block with experts the router is not compiled, which hooks watch,
+    and routed experts only where they have a method `is_traceable` that says so: what others do depends on the tokens. What is
+    compiled has fixed shapes, and is kept in the user's cache directory.
 
     Raises:
         InputError: the model is on a CPU, and this machine has no C++ compiler, or not Python's headers.
     """
-    if model.device.type == "cpu":
+    on_cpu = model.device.type == "cpu"
+    if on_cpu:
         _check_compiler()
+    # Steps this short are felt to be started from Python; a GPU does not wait for them.
+    compiled = functools.partial(_compiled, options={"cpp_wrapper": on_cpu})
     # Torch's own default is a directory under /tmp whose name anyone can foresee, and what is in it is run.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_directory("", "compiled")))
     # In this process: a pool of compilers would outlive it when it is killed.
@@ -45,28 +49,34 @@ def compile_layers(model: PreTrainedModel) -> None:
     for layer in layers:
         for block in filter(_has_experts, layer.modules()):
             block.forward = torch.compiler.disable(block.forward)
-            for part in filter(_is_shared, block.children()):
-                part.forward = _compiled(part.forward)
-        layer.forward = _compiled(layer.forward)
+            for part in filter(_is_traceable, block.children()):
+                part.forward = compiled(part.forward)
+        layer.forward = compiled(layer.forward)
 
 
-def _compiled(forward: Forward) -> Forward:
-    compiled = torch.compile(forward, dynamic=False)
+def _compiled(forward: Forward, options: dict[str, Any]) -> Forward:
+    compiled = torch.compile(forward, dynamic=False, options=options)
 
     @functools.wraps(forward)
-    def with_gradients(*values: Any, **options: Any) -> Any:
-        return (compiled if torch.is_grad_enabled() else forward)(*values, **options)
+    def with_gradients(*values: Any, **named: Any) -> Any:
+        return (compiled if torch.is_grad_enabled() else forward)(*values, **named)
 
     return with_gradients
 
 
-def _has_experts(module: nn.Module) -> bool:
-    """Whether a part of this block holds the weights of several experts in one tensor."""
-    return any(parameter.ndim == 3 for part in module.children() for parameter in part.parameters(recurse=False))
+def _has_experts(block: nn.Module) -> bool:
+    return any(map(_are_experts, block.children()))
 
 
-def _is_shared(part: nn.Module) -> bool:
-    """Whether a part of a block with experts is a network that all tokens go through; a router has no parts of its own."""
+def _are_experts(part: nn.Module) -> bool:
+    """Whether it holds the weights of several experts in one tensor."""
+    return any(parameter.ndim == 3 for parameter in part.parameters(recurse=False))
+
+
+def _is_traceable(part: nn.Module) -> bool:
+    """Of a block with experts: routed ones that say so, and networks that all tokens go through. A router has no parts of its own."""
+    if _are_experts(part):
+        return bool(getattr(part, "is_traceable", bool)())
     return next(part.children(), None) is not None and all(parameter.ndim < 3 for parameter in part.parameters())
 
 

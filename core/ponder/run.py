@@ -33,6 +33,8 @@ REPORT_FILE = "report.html"
 class RunOutcome:
     """What a run of a recipe left."""
 
+    directory: Path
+    """Where the recipe's stages are linked by their names."""
     stages: tuple[FinishedStage, ...]
     cached: frozenset[str]
     """The names of the stages that did not have to run."""
@@ -41,8 +43,8 @@ class RunOutcome:
 
     @property
     def report(self) -> Path | None:
-        """The report of the last stage that made one."""
-        reports = [stage.directory / REPORT_FILE for stage in self.stages]
+        """The report of the last stage that made one, where it stays the same path when it is made again."""
+        reports = [self.directory / stage.name / REPORT_FILE for stage in self.stages]
         return next((path for path in reversed(reports) if path.exists()), None)
 
 
@@ -107,7 +109,8 @@ class _Run:
         finally:
             ended = self._tracker.close()
         in_order = tuple(self._finished[stage.entry.name] for stage in plan)
-        return RunOutcome(in_order, frozenset(stage.entry.name for stage in plan if stage.is_cached), ended)
+        cached = frozenset(stage.entry.name for stage in plan if stage.is_cached)
+        return RunOutcome(self._store.run_directory(self._recipe.name), in_order, cached, ended)
 
     def scheduler(self, plan: list[PlannedStage], server: StageServer, jobs: int) -> Scheduler:
         """What makes the plan's stages side by side."""

@@ -10,6 +10,7 @@ import sysconfig
 import pytest
 import torch
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Experts
 
 from ponder.errors import InputError
 from ponder.hf_compile import compile_layers
@@ -69,8 +70,8 @@ def calls(monkeypatch):
     """Names of the classes whose forward pass ran compiled, with a compiler that changes nothing."""
     ran = []
 
-    def compiled(forward, dynamic):
-        assert dynamic is False
+    def compiled(forward, dynamic, options):
+        assert dynamic is False and options == {"cpp_wrapper": True}
 
         @functools.wraps(forward)
         def noted(*values, **options):
@@ -109,6 +110,15 @@ def test_of_a_block_with_experts_the_shared_ones_are_compiled_and_hooks_still_wa
     gradients(model)
     assert calls == ["DeepseekV3DecoderLayer", "DeepseekV3DecoderLayer", "DeepseekV3MLP"]
     assert seen == [False]
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_routed_experts_say_themselves_whether_they_are_compiled(calls, monkeypatch, answer):
+    model = mixture()
+    monkeypatch.setattr(DeepseekV3Experts, "is_traceable", lambda _: answer, raising=False)
+    compile_layers(model)
+    gradients(model)
+    assert ("DeepseekV3Experts" in calls) is answer
 
 
 def test_parameters_keep_their_names_and_values():

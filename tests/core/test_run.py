@@ -236,7 +236,7 @@ def test_the_report_of_the_last_stage_that_made_one_is_the_runs(laboratory: Any)
     outcome = laboratory.run()
 
     assert isinstance(outcome.stages[-1], FinishedStage)
-    assert outcome.report == outcome.stages[-1].directory / "report.html"
+    assert outcome.report == outcome.directory / outcome.stages[-1].name / "report.html"
     assert outcome.report.read_text().splitlines()[1] == "second {'answers': 3}"
 
 

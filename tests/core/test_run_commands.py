@@ -68,7 +68,7 @@ def test_run_names_the_report(ponder: Ponder, laboratory: Any) -> None:
     laboratory.recipe()
     _, out, _ = ponder("run", "toy.yaml")
 
-    assert out.splitlines()[-1].startswith("report: ") and out.rstrip().endswith("report.html")
+    assert out.splitlines()[-1].startswith("report: ") and out.rstrip().endswith("runs/toy/page/report.html")
 
 
 def test_a_failed_stage_ends_with_1_and_one_paragraph(ponder: Ponder, laboratory: Any) -> None:

@@ -20,6 +20,7 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import (
 from ponder.hf_pretraining import IGNORED, label_loss
 from ponder_deepseek.kernels import Experts, HeadLoss, JoinKeys, RmsNorm, RotateTail
 from ponder_deepseek.routing import chosen_weights
+from ponder_deepseek.traced_experts import TracedExperts
 
 MANY = 512
 """Tokens from which going through memory costs more than starting an operation, and the kernels pay."""
@@ -76,13 +77,21 @@ class FastExperts(DeepseekV3Experts):
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """See transformers."""
-        is_default = self.config._experts_implementation == "grouped_mm" and not self._is_expert_parallel
         # Of few tokens only decoding is worth it, in which little else happens.
         pays = _pays if torch.is_grad_enabled() else _fits
-        if not (is_default and pays(hidden_states, self.gate_up_proj)):
+        is_traced = torch.compiler.is_compiling() and self.is_traceable()
+        if not (is_traced or (self._has_default() and pays(hidden_states, self.gate_up_proj))):
             return super().forward(hidden_states, top_k_index, top_k_weights)
-        mixed: Tensor = Experts.apply(hidden_states, self.gate_up_proj, self.down_proj, top_k_index, top_k_weights)
+        step = TracedExperts if is_traced else Experts
+        mixed: Tensor = step.apply(hidden_states, self.gate_up_proj, self.down_proj, top_k_index, top_k_weights)
         return mixed
+
+    def is_traceable(self) -> bool:
+        """Whether `ponder.hf_compile` may compile them."""
+        return self._has_default() and _fits(self.gate_up_proj, self.down_proj)
+
+    def _has_default(self) -> bool:
+        return self.config._experts_implementation == "grouped_mm" and not self._is_expert_parallel
 
 
 class FastAttention(DeepseekV3Attention):

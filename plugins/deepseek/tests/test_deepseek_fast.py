@@ -18,6 +18,7 @@ from ponder_deepseek.kernels import Experts, HeadLoss, JoinKeys, RmsNorm, Rotate
 from ponder_deepseek.objective import DeepseekObjective
 from ponder_deepseek.presets import configuration
 from ponder_deepseek.sizes import TINY, Sizes
+from ponder_deepseek.traced_experts import TracedExperts
 
 VOCABULARY = 40
 
@@ -222,7 +223,9 @@ def test_the_gradients_by_hand_are_the_true_ones():
     assert chosen.max() == 3
     experts = (double(4, 8), double(4, 8, 8), double(4, 8, 4))
     # An expert without tokens, number 1, gets a gradient of zero.
-    torch.testing.assert_close(*(route(experts, chosen, by) for by in (by_hand, by_chain)), rtol=1e-5, atol=1e-4)
+    expected = route(experts, chosen, by_chain)
+    for way in (Experts.apply, TracedExperts.apply):
+        torch.testing.assert_close(route(experts, chosen, way), expected, rtol=1e-5, atol=1e-4)
 
 
 def route(experts, chosen, way):
@@ -232,13 +235,29 @@ def route(experts, chosen, way):
     return [tensor.grad for tensor in (*inputs, weights)]
 
 
-def by_hand(hidden, gate_up, down, chosen, weights):
-    return Experts.apply(hidden, gate_up, down, chosen, weights)
-
-
 def by_chain(hidden, gate_up, down, chosen, weights):
     gate, up = torch.einsum("tw,tkiw->tki", hidden, gate_up[chosen]).chunk(2, -1)
     return torch.einsum("tki,tkwi,tk->tw", F.silu(gate) * up, down[chosen], weights)
+
+
+def test_the_compiler_sees_all_experts_of_a_layer_as_one_graph():
+    _, ours = pair(TINY)
+    experts = ours.model.layers[1].mlp.experts
+    hidden = torch.randn(7, TINY.hidden_size, generator=torch.Generator().manual_seed(5))
+    chosen, weights = torch.tensor([[0, 2], [2, 3], [3, 0], [2, 0], [1, 2], [3, 1], [0, 1]]), torch.rand(7, 2)
+    assert experts.is_traceable()
+    traced = torch.compile(experts.forward, backend="aot_eager", fullgraph=True)(hidden, chosen, weights)
+    assert "CompiledFunctionBackward" in steps_back_from(traced)
+    torch.testing.assert_close(traced, experts(hidden, chosen, weights))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda model: model.bfloat16(), lambda model: model.set_experts_implementation("eager")]
+)
+def test_the_compiler_leaves_experts_alone_that_are_not_ours(change):
+    _, ours = pair(TINY)
+    change(ours)
+    assert not ours.model.layers[1].mlp.experts.is_traceable()
 
 
 def from_hidden(loss):

@@ -26,7 +26,8 @@ class TrainingConfig:
     AdamW's moments are FP32, where V3 stores BF16, which saves memory alone."""
     compile: bool = False
     """Compile the model's layers with torch.compile, in fp32: the first step takes half a minute longer, all others less. It needs a C++
-    compiler (on a GPU, Triton) and Python's headers. Blocks with experts run as they are. What is learnt is the same up to rounding."""
+    compiler (on a GPU, Triton) and Python's headers. Routers run as they are, and so do experts, but for `deepseek`'s on a CPU. What is
+    learnt is the same up to rounding."""
     weight_decay: float = 0.1
     """AdamW's weight decay on matrices."""
     beta1: float = 0.9
