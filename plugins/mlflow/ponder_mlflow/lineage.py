@@ -43,8 +43,8 @@ class Publication:
     """Fingerprints of the stages it was made from, by name."""
     data: tuple[Data, ...]
     directory: Path
-    policy: Path | None
-    """Where the policy is that it made."""
+    model: Path | None
+    """Where the model is that it trained: a policy or a reward model."""
 
     def parent(self, name: str) -> Path:
         """The directory of one of its parents, beside its own under the fingerprint."""
@@ -63,8 +63,14 @@ def read_publication(directory: Path) -> Publication:
         parents=result["parents"],
         data=_merged(_data(options["made_from"], directory.parent)),
         directory=directory,
-        policy=None if result["policy"] is None else directory / result["policy"],
+        model=_model(directory, result["policy"]),
     )
+
+
+def _model(directory: Path, policy: str | None) -> Path | None:
+    if policy is not None:
+        return directory / policy
+    return next((path.parent for path in directory.glob("*/config.json")), None)
 
 
 def _data(record: Record, store: Path) -> Iterator[Data]:

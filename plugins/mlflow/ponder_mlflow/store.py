@@ -126,7 +126,7 @@ class MlflowStore:
         client.log_spans(self._experiment, [span for _, span in traces])
 
     def log_publication(self, run: str, recipe: Recipe, made: Publication) -> None:
-        """What a stage was made from, as tags, links and dataset inputs, and the policy it made as a version of a model.
+        """What a stage was made from, as tags, links and dataset inputs, and what it trained as a version of a model.
 
         May be called again, after it failed half way.
         """
@@ -144,8 +144,8 @@ class MlflowStore:
         self._client.log_batch(run, tags=[RunTag(name, value) for name, value in {**tags, **note}.items()])
         if made.data:
             self._client.log_inputs(run, datasets=[_dataset_input(data) for data in made.data])
-        if made.policy is not None:
-            self._register(run, model_name(recipe.name, made.name), made.policy, {**tags, "ponder.recipe": recipe.name})
+        if made.model is not None:
+            self._register(run, model_name(recipe.name, made.name), made.model, {**tags, "ponder.recipe": recipe.name})
 
     def _run_of(self, directory: Path, recipe: Recipe) -> str | None:
         """The run that made a stage, in this invocation or an earlier one; a stage that no run finished gets one now.
@@ -172,7 +172,7 @@ class MlflowStore:
         links = [f"[{name}](#/experiments/{self._experiment}/runs/{run})" for name, run in runs.items()]
         return f"Made from {', '.join(links)}."
 
-    def _register(self, run: str, name: str, policy: Path, tags: Mapping[str, str]) -> None:
+    def _register(self, run: str, name: str, weights: Path, tags: Mapping[str, str]) -> None:
         """A version of the recipe's and stage's model that points to the weights where they are."""
         from mlflow.exceptions import MlflowException
 
@@ -185,7 +185,7 @@ class MlflowStore:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         # A server refuses to be pointed to files that are not its own.
-        source = policy.as_uri() if self._is_database else f"runs:/{run}/{policy.name}"
+        source = weights.as_uri() if self._is_database else f"runs:/{run}/{weights.name}"
         self._client.create_model_version(name, source, run_id=run, tags=dict(tags), await_creation_for=0)
 
     def _newest(self, condition: str) -> Run | None:

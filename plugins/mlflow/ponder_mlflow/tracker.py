@@ -88,7 +88,7 @@ class MlflowTracker:
                 self._store.log_file(str(run.id), path)
 
     def published(self, directory: Path) -> None:
-        """Link the innermost run to what its stage was made from, and register the policy that it made."""
+        """Link the innermost run to what its stage was made from, and register the model that it trained."""
         run = self._innermost()
         if run is not None:
             recipe = Recipe(self._open[0].name, self._open[0].id)

@@ -182,6 +182,16 @@ def test_a_policy_is_a_version_of_a_registered_model_with_its_parents(run, publi
     assert not seen.client.search_model_versions("name = 'r1.base'"), "it made no policy"
 
 
+def test_a_reward_model_is_registered_too(run, publish, reader):
+    directory = publish("helpful", "aa", {"sft": "bb"})
+    (directory / "reward_model").mkdir()
+    (directory / "reward_model" / "config.json").write_text("{}")
+    run(("helpful", "aa", directory))
+    [version] = reader().client.search_model_versions("name = 'r1.helpful'")
+    assert version.source == (directory / "reward_model").as_uri()
+    assert json.loads(version.tags["ponder.parents"]) == {"sft": "bb"}
+
+
 def test_another_fingerprint_is_another_version_and_the_same_is_not(run, publish, reader):
     run(("base", "aa", publish("base", "aa", policy="policy")))
     for fingerprint in ("bb", "aa", "bb"):
