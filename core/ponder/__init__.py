@@ -1,6 +1,7 @@
 """The DeepSeek-R1 recipe as plugins: the names that plugins and programs build on."""
 
 import importlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ponder.components import EARLIER, Component, RewardConfig, lazy, passthrough, ref, refs
@@ -11,6 +12,9 @@ from ponder.types import Completion, Example, LossInputs, LossOutput, Message, R
 if TYPE_CHECKING:
     from ponder.context import StageContext
     from ponder.rubric import Rubric
+
+# bitsandbytes, which peft and TRL import, warns on CPUs with AVX-512 BF16 that it finds no kernel which nothing here would use.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __all__ = [
     "EARLIER",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,9 +21,6 @@ from ponder.interfaces import Policy
 from ponder.prompts import encode_prompt as encode_prompt
 from ponder.prompts import prefilled_text as prefilled_text
 from ponder.prompts import render_prompt as render_prompt
-
-# bitsandbytes, which peft imports, warns on CPUs with AVX-512 BF16 that it finds no kernel which nothing here would use.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 LOGPROB_CHUNK = 1 << 22
 """Logits held in float32 at once by `token_logprobs`: 16 MiB."""

@@ -24,3 +24,9 @@ def test_importing_ponder_loads_neither_omegaconf_nor_rich_nor_torch():
     program = "import sys, ponder; print([name for name in ('omegaconf', 'rich', 'torch', 'transformers') if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
     assert loaded == "[]"
+
+
+def test_whatever_loads_bitsandbytes_first_it_does_not_warn_of_kernels():
+    program = "import ponder, logging; logging.getLogger('bitsandbytes.backends.cpu.ops').warning('Failed to load CPU kernels')"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stderr == ""
