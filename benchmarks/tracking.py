@@ -13,7 +13,6 @@ has told is told once more to a new MLflow, by itself, as often as said; what th
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ponder.store import stages_in
+from ponder_evaluation.readings import read_rows
 from ponder_mlflow import MlflowConfig
 from ponder_mlflow.tracker import MlflowTracker
 
@@ -85,11 +85,9 @@ def tell(run: Path, runs: Path) -> None:
     tracker.start(run.name, {})
     for stage in stages_in(run):
         tracker.start(stage.name, {"type": stage.type, **stage.options, "fingerprint": stage.fingerprint})
-        for line in (stage.directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            tracker.log(
-                {name: value for name, value in row.items() if isinstance(value, (int, float))}, row.get("step")
-            )
+        for row in read_rows(stage.directory / "metrics.jsonl"):
+            numbers = {name: value for name, value in row.items() if isinstance(value, (int, float))}
+            tracker.log(numbers, row.get("step"))
         for path in sorted(path for path in stage.directory.iterdir() if path.is_file() and path.name not in UNTOLD):
             tracker.artifact(path)
         tracker.log(stage.result.metrics)
